@@ -1,0 +1,92 @@
+"""Verax: deep learning on JAX with the API Keras users know, in which every number says what it measured.
+
+Importing this module imports JAX and nothing else; the rooms are opened when their names are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from verax._version import __version__
+
+if TYPE_CHECKING:
+    from verax import (
+        activations,
+        callbacks,
+        config,
+        constraints,
+        datasets,
+        errors,
+        initializers,
+        layers,
+        ledger,
+        losses,
+        metrics,
+        mixed_precision,
+        models,
+        ops,
+        optimizers,
+        regularizers,
+        utils,
+    )
+    from verax.frame.frame import lift, load_values, pure, values
+    from verax.frame.mode import Mode, ModeMap
+    from verax.frame.symbolic import SymbolicTensor
+    from verax.frame.variable import Variable
+    from verax.layers import Input, InputSpec, Layer
+    from verax.model.model import Model
+    from verax.model.sequential import Sequential
+
+_ROOMS = (
+    "activations",
+    "callbacks",
+    "config",
+    "constraints",
+    "datasets",
+    "errors",
+    "initializers",
+    "layers",
+    "ledger",
+    "losses",
+    "metrics",
+    "mixed_precision",
+    "models",
+    "ops",
+    "optimizers",
+    "regularizers",
+    "utils",
+)
+
+_NAMES = {
+    "Input": "verax.layers",
+    "InputSpec": "verax.layers",
+    "Layer": "verax.layers",
+    "Mode": "verax.frame.mode",
+    "ModeMap": "verax.frame.mode",
+    "Model": "verax.model.model",
+    "Sequential": "verax.model.sequential",
+    "SymbolicTensor": "verax.frame.symbolic",
+    "Variable": "verax.frame.variable",
+    "lift": "verax.frame.frame",
+    "load_values": "verax.frame.frame",
+    "pure": "verax.frame.frame",
+    "values": "verax.frame.frame",
+}
+
+__all__ = ["__version__", *_NAMES, *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        value = importlib.import_module(f"verax.{name}")
+    elif name in _NAMES:
+        value = getattr(importlib.import_module(_NAMES[name]), name)
+    else:
+        raise AttributeError(f"module 'verax' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,31 @@
+"""Callbacks: what may be done, or noted, between the steps and the epochs of a run."""
+
+from __future__ import annotations
+
+from verax.callbacks.base import Callback, CallbackList, Logs
+from verax.callbacks.checkpoint import ModelCheckpoint
+from verax.callbacks.csv_logger import CSVLogger
+from verax.callbacks.early_stopping import EarlyStopping
+from verax.callbacks.history import History
+from verax.callbacks.lambda_callback import LambdaCallback
+from verax.callbacks.monitor import MonitorCallback
+from verax.callbacks.progress import ProgbarLogger, ProgressLine
+from verax.callbacks.schedule import LearningRateScheduler, ReduceLROnPlateau
+from verax.callbacks.terminate_on_nan import TerminateOnNaN
+
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "CallbackList",
+    "EarlyStopping",
+    "History",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "Logs",
+    "ModelCheckpoint",
+    "MonitorCallback",
+    "ProgbarLogger",
+    "ProgressLine",
+    "ReduceLROnPlateau",
+    "TerminateOnNaN",
+]

@@ -1,0 +1,174 @@
+"""Arrays as a source: held on the device where they fit, gathered on the host chunk by chunk where they do not."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from verax.data.source import (
+    Batch,
+    Chunk,
+    Feed,
+    Source,
+    check_chunk,
+    check_pass,
+    rows_in_order,
+    span_of_pass,
+    warn_short,
+)
+from verax.data.values import cast, leaves, map_leaves, rows_of, target_dtype
+from verax.data.weights import class_weights_of, combine
+
+__all__ = ["ArrayFeed", "ArraySource"]
+
+
+class ArraySource(Source):
+    """Rows of arrays, with their numbers known.
+
+    Args:
+        arrays: Arrays of one number of rows; for a resident source in their final dtypes.
+        batch_size: Rows in a full batch.
+        label: What the rows are called.
+        resident: Whether to hold all rows on the device. They are put there at the first pass, once.
+        class_weight: Weight of each class, multiplied into the sample weights; see :func:`verax.data.class_weights_of`.
+        first_row: The number of the first row, for a part of a larger source.
+
+    >>> source = ArraySource(Batch(np.arange(10, dtype="float32").reshape(5, 2)), batch_size=2)
+    >>> feed = source.feed()
+    >>> feed.take(8).index.tolist(), feed.take(8).index.tolist(), feed.take(8)
+    ([[0, 1], [2, 3]], [[4]], None)
+    """
+
+    repeatable = True
+    shuffles = "rows"
+
+    def __init__(
+        self,
+        arrays: Batch,
+        *,
+        batch_size: int,
+        label: str = "rows",
+        resident: bool = True,
+        class_weight: dict[int, float] | None = None,
+        first_row: int = 0,
+    ) -> None:
+        self.rows: int = rows_of(arrays.x)  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.batch_size: int = batch_size  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.label, self.resident = label, resident
+        self.class_weight, self.first_row = class_weight, first_row
+        self.plain = arrays  # as given: validation split off these rows is not weighed by class
+        if class_weight is not None:
+            arrays = arrays._replace(weight=combine(arrays.weight, class_weights_of(arrays.y, class_weight)))
+        self.arrays = arrays
+
+    @property
+    def steps(self) -> int:
+        """Batches in a whole pass, the short last one included."""
+        return -(-self.rows // self.batch_size)
+
+    @cached_property
+    def spec(self) -> Batch:  # pyright: ignore[reportIncompatibleMethodOverride]
+        rows = min(self.batch_size, self.rows)
+
+        def one(array: Any, name: str) -> jax.ShapeDtypeStruct:
+            dtype = np.float32 if name.startswith("weight") else target_dtype(array.dtype, name)
+            return jax.ShapeDtypeStruct((rows, *array.shape[1:]), dtype)
+
+        return _map_batch(one, self.arrays)
+
+    @cached_property
+    def data(self) -> Batch:
+        """All rows on the device (resident sources)."""
+        put: dict[int, jax.Array] = {}  # an array that is there twice (one weight, several outputs) is put once
+
+        def one(array: Any, name: str) -> jax.Array:
+            if isinstance(array, jax.Array):
+                return array
+            if id(array) not in put:
+                # jnp.array copies; device_put may keep the caller's memory and so see what is written there later
+                put[id(array)] = jnp.array(array)
+            return put[id(array)]
+
+        return _map_batch(one, self.arrays)
+
+    def gather(self, rows: np.ndarray) -> Batch:
+        """Some rows on the host, in their final dtypes; ``rows`` int64 ``(n,)``."""
+        step = bool(len(rows)) and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all())
+        at = slice(int(rows[0]), int(rows[-1]) + 1) if step else rows  # a slice of a memmap is read in one go
+
+        def one(array: Any, name: str) -> np.ndarray:
+            picked = np.array(array[at])
+            return picked.astype(np.float32) if name.startswith("weight") else cast(picked, name)
+
+        return _map_batch(one, self.arrays)
+
+    def feed(
+        self, epoch: int = 0, *, shuffle: bool | str = False, seed: int = 0, steps: int | None = None
+    ) -> ArrayFeed:
+        check_pass(self.label, epoch, shuffle, seed, steps)
+        round_, start, stop = span_of_pass(epoch, self.steps, steps)
+        order = rows_in_order(self.rows, self.batch_size, shuffle, seed, round_)
+        return ArrayFeed(self, order, start, stop, asked=steps)
+
+    def part(
+        self, start: int, stop: int, *, label: str, batch_size: int | None = None, plain: bool = False
+    ) -> ArraySource:
+        """The rows from ``start`` to before ``stop`` as a source, without class weights if ``plain``."""
+        return ArraySource(
+            _map_batch(lambda array, name: array[start:stop], self.plain),
+            batch_size=batch_size or self.batch_size,
+            label=label,
+            resident=self.resident,
+            class_weight=None if plain else self.class_weight,
+            first_row=self.first_row + start,
+        )
+
+
+class ArrayFeed(Feed):
+    """One pass over an :class:`ArraySource`: batches ``start`` to before ``stop`` of the rows in ``order``."""
+
+    def __init__(self, source: ArraySource, order: np.ndarray, start: int, stop: int, asked: int | None) -> None:
+        self.source, self.order = source, order
+        self.steps: int = stop - start  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.taken = 0
+        self._start, self._asked = start, asked
+
+    def take(self, k: int) -> Chunk | None:
+        check_chunk(k)
+        if self.taken == self.steps:
+            if self._asked is not None and self.taken < self._asked:
+                warn_short(self.source.label, self.taken, self._asked)
+                self._asked = None
+            return None
+        source, size = self.source, self.source.batch_size
+        at = self._start + self.taken
+        full = min(at - self.taken + self.steps, source.rows // size) - at  # full batches left in this pass
+        if full > 0:
+            count = min(k, full)
+            rows = self.order[at * size : (at + count) * size].reshape(count, size)
+        else:
+            rows = self.order[at * size :].reshape(1, -1)
+        self.taken += len(rows)
+        if source.resident:
+            data, index = source.data, rows.astype(np.int32)
+        else:
+            data, index = source.gather(rows.reshape(-1)), np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
+        return Chunk(data, index, rows + source.first_row)
+
+
+def _map_batch(do: Any, batch: Batch) -> Batch:
+    return Batch(*(map_leaves(do, part, name) for part, name in zip(batch, Batch._fields, strict=True)))
+
+
+def bytes_on_host(arrays: Batch) -> int:
+    """Bytes that would be copied to the device: of the arrays not there yet, in their final dtypes."""
+    total = 0
+    for part, name in zip(arrays, Batch._fields, strict=True):
+        for path, array in leaves(part, name):
+            if not isinstance(array, jax.Array):
+                total += int(np.prod(array.shape, dtype=np.int64)) * target_dtype(array.dtype, path).itemsize
+    return total

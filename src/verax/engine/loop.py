@@ -1,0 +1,99 @@
+"""Many steps in one compiled program: the same one for an epoch, a chunk or a single step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = ["Pace", "make_loop", "run_chunk"]
+
+#: The most steps one run of the loop can take; its tally buffers and index table have this length.
+CAPACITY = 1024
+
+Step = Callable[[Any, Any, jax.Array], tuple[Any, Any]]
+
+
+def make_loop(step: Step) -> Callable[..., tuple[Any, Any]]:
+    """Compile ``step(carry, batch, key) -> (carry, tallies)`` into a loop over batches.
+
+    The loop's trip count is an argument, so one program serves every chunk size, and the parameters are the same bit
+    for bit however an epoch is cut. A step gathers its rows by index and draws from ``fold_in(key, step number)``.
+    """
+
+    def loop(
+        carry: Any, data: Any, index: jax.Array, count: jax.Array, key: jax.Array, first: jax.Array
+    ) -> tuple[Any, Any]:
+        def batch_at(i: Any) -> Any:
+            rows = index[i]
+            return jax.tree.map(lambda a: jnp.take(a, rows, axis=0, mode="clip"), data)
+
+        _, like = jax.eval_shape(lambda: step(carry, batch_at(0), key))
+        buffers = jax.tree.map(lambda s: jnp.zeros((index.shape[0], *s.shape), s.dtype), like)
+
+        def body(i: jax.Array, both: tuple[Any, Any]) -> tuple[Any, Any]:
+            carry, buffers = both
+            carry, tallies = step(carry, batch_at(i), jax.random.fold_in(key, first + i))
+            return carry, jax.tree.map(lambda b, t: b.at[i].set(t), buffers, tallies)
+
+        return jax.lax.fori_loop(0, count, body, (carry, buffers))
+
+    return jax.jit(loop)
+
+
+def run_chunk(
+    loop: Callable[..., tuple[Any, Any]],
+    carry: Any,
+    data: Any,
+    index: np.ndarray[Any, Any],
+    *,
+    key: Any,
+    first: int,
+    capacity: int,
+) -> tuple[Any, Any]:
+    """Run the loop over the batches ``index`` (steps, batch) names, and bring the tallies of each step to the host.
+
+    Returns:
+        The carry after the last step (on the device), and the tallies as NumPy arrays with a leading step axis.
+    """
+    steps = len(index)
+    padded = np.zeros((capacity, index.shape[1]), np.int32)
+    padded[:steps] = index
+    carry, buffers = loop(carry, data, padded, np.int32(steps), key, np.int32(first))
+    return carry, jax.tree.map(lambda b: np.asarray(b)[:steps], buffers)
+
+
+class Pace:
+    """How many steps to run before looking up: enough that the host costs nothing, few enough that a person can wait.
+
+    Args:
+        limit: The most steps at a time.
+        seconds: How long a chunk should take; progress and Ctrl-C are as live as that.
+        settle: Whether to choose one length and keep it: a stream's chunks are padded to it, so each length compiles.
+    """
+
+    def __init__(self, limit: int, *, seconds: float = 0.15, settle: bool = False):
+        self.limit = max(1, limit)
+        self.seconds = seconds
+        self.settle = settle
+        self.steps = 1
+        self._seen = 0
+
+    def took(self, steps: int, seconds: float) -> None:
+        """Learn from a chunk; the first one is not counted, it compiles."""
+        self._seen += 1
+        if self._seen == 1:
+            self.steps = 1 if self.settle else min(8, self.limit)
+            return
+        if self.settle and self._seen > 2:
+            return
+        wanted = math.floor(self.seconds * steps / max(seconds, 1e-6))
+        if self.settle:
+            wanted = 2 ** max(0, math.floor(math.log2(max(wanted, 1))))
+            self.steps = max(1, min(wanted, self.limit))
+        else:
+            self.steps = max(1, min(wanted, 16 * steps, self.limit))

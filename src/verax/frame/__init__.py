@@ -1,0 +1,1 @@
+"""Layers as pure functions: mode, variables, paths, dtypes and the symbolic graph."""

@@ -1,0 +1,457 @@
+"""The base of every layer: what a layer says, and what it gets for nothing."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from verax.errors import FrameError, FrozenError, InputError, ShapeError
+from verax.frame.call import call_in_frame
+from verax.frame.current import active_frame
+from verax.frame.frame import call, load_values
+from verax.frame.mode import Mode
+from verax.frame.names import automatic_name
+from verax.frame.policy import DTypePolicy
+from verax.frame.seeds import next_key
+from verax.frame.symbolic import SymbolicTensor, infer_spec, is_symbolic, symbolic_call
+from verax.frame.tree import Tree, holds
+from verax.frame.variable import Variable
+
+__all__ = ["InputSpec", "Layer"]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a layer needs of an input: checked before it computes.
+
+    Attributes:
+        ndim: The rank, batch axis included.
+        min_ndim: The least rank.
+        axes: axis -> size.
+    """
+
+    ndim: int | None = None
+    min_ndim: int | None = None
+    axes: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass
+class _Core:
+    """The state every layer has; in one attribute, so that ``vars(layer)`` holds only the layer's own."""
+
+    arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    name: str | None = None
+    named: bool = False
+    trainable: bool = True
+    policy: DTypePolicy = field(default_factory=lambda: DTypePolicy.of(None))
+    built: bool = False
+    building: int = 0
+    variables: list[Variable] = field(default_factory=list)
+    declared_shape: tuple[int | None, ...] | None = None
+    activity_regularizer: Callable[[Any], Any] | None = None
+
+
+class Layer:
+    """A function with named values of its own.
+
+    A layer says its maths in ``call`` and makes its values in ``build``; mode, draws, paths, masks, dtypes, shapes and
+    configuration come from this base. A layer that never mentions training is right in both modes: layers inside it
+    read the mode of the pass themselves.
+
+    Args:
+        name: Automatic (``dense_1``) when None.
+        trainable: Whether its weights are updated; may be changed at any time.
+        dtype: A dtype or policy name; the global policy when None.
+        activity_regularizer: A function output -> scalar; its value over the number of rows is a penalty.
+        input_shape: The shape of one row, for a first layer of ``Sequential`` without an ``Input``.
+
+    To write a layer::
+
+        class Scale(verax.Layer):
+            def build(self, input_shape):
+                self.scale = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="scale")
+
+            def call(self, x):
+                return x * self.scale
+
+    In ``call``: ``self.by_mode(effect, train=..., infer=...)`` depends on the mode, ``self.draw_key()`` gives a key for
+    a draw, ``self.add_loss(value)`` adds a penalty, and ``variable.assign(value)`` sets a non-trainable variable. A
+    parameter named ``training`` or ``mask`` is filled in.
+    """
+
+    supports_masking: bool = False
+    #: Whether float inputs are cast to the dtype the layer computes in.
+    autocast: bool = True
+    input_spec: InputSpec | None = None
+    #: What depends on the mode in a layer whose ``call`` takes ``training``; ``custom:<path>`` when None.
+    effect: ClassVar[str | None] = None
+    _is_verax_layer: ClassVar[bool] = True
+    #: Attributes of subclasses of this base that hold no layers, or whose layers ``children`` lists itself.
+    _apart: ClassVar[frozenset[str]] = frozenset({"_core"})
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "build" in cls.__dict__ and not getattr(cls.build, "traces", False):
+            cls.build = _building(cls.build)
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        layer = super().__new__(cls)
+        object.__setattr__(layer, "_core", _Core((args, kwargs)))
+        return layer
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        activity_regularizer: Callable[[Any], Any] | None = None,
+        input_shape: tuple[int | None, ...] | None = None,
+    ):
+        core = self._core
+        if name is not None and (not isinstance(name, str) or "/" in name or not name):
+            raise InputError(
+                f"A {type(self).__name__} was named.", received=repr(name), do="Use a string without '/', or None."
+            )
+        core.name, core.named = name, name is not None
+        core.trainable = trainable
+        core.policy = DTypePolicy.of(dtype)
+        core.activity_regularizer = activity_regularizer
+        if input_shape is not None:
+            core.declared_shape = (None, *input_shape)
+
+    # ---- what a layer says ---------------------------------------------------------------------------------------
+
+    def build(self, input_shape: Any) -> None:
+        """Make the layer's values for inputs of ``input_shape`` (None for the batch axis)."""
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """The layer's maths."""
+        raise FrameError(
+            f"{type(self).__name__} was called.", because="it has no call method", do="Define call(self, x)."
+        )
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """The mask of the output: the input's, where the layer supports masking."""
+        return mask if self.supports_masking else None
+
+    # ---- what a layer may use ------------------------------------------------------------------------------------
+
+    def add_weight(
+        self,
+        shape: tuple[int, ...] | None = None,
+        initializer: Any = None,
+        dtype: Any = None,
+        trainable: bool = True,
+        autocast: bool = True,
+        regularizer: Any = None,
+        constraint: Any = None,
+        name: str | None = None,
+    ) -> Variable:
+        """A new variable of this layer; to be called in ``build`` (or ``__init__``).
+
+        Args:
+            shape: Its shape; ``()`` when None.
+            initializer: A name, a function ``(shape, dtype) -> array``, or None: glorot_uniform for floats, else zeros.
+            dtype: The policy's variable dtype when None.
+            trainable, autocast, regularizer, constraint, name: As in ``Variable``.
+        """
+        if self.built:
+            raise FrozenError(
+                f"A weight {name!r} was to be added to {self.name!r}.",
+                because="the layer is built",
+                do="Add weights in build.",
+            )
+        if shape is not None and None in shape:
+            raise ShapeError(
+                f"{type(self).__name__} {self.name!r} makes its weight {name!r}.",
+                received=f"a weight of shape {tuple(shape)}",
+                because="the shape of a weight would depend on an unknown size",
+                do="Give the Input that size, or pool over the axis first.",
+            )
+        dtype = dtype or self._core.policy.variable_dtype
+        if initializer is None:
+            initializer = "glorot_uniform" if jnp.issubdtype(jnp.dtype(dtype), jnp.floating) else "zeros"
+        variable = Variable(
+            parts["initializer"](initializer),
+            tuple(shape or ()),
+            dtype,
+            trainable,
+            name or f"variable_{len(self._core.variables)}".removesuffix("_0"),
+            regularizer=parts["regularizer"](regularizer),
+            constraint=parts["constraint"](constraint),
+            autocast=autocast,
+        )
+        self._core.variables.append(variable)
+        return variable
+
+    def add_loss(self, value: Any) -> None:
+        """Add a scalar penalty to the objective of the pass; only inside ``call``."""
+        self._frame("add_loss").penalize(self.path or self.name, jnp.asarray(value))
+
+    def draw_key(self) -> jax.Array:
+        """A key for the next draw: the same for the same pass and place, whatever the feeding."""
+        return self._frame("draw_key").draw_key(self)
+
+    def by_mode(self, effect: str, *, train: Callable[[], Any], infer: Callable[[], Any], frozen: bool = False) -> Any:
+        """``train()`` or ``infer()``, by the mode of the pass for ``effect``; a traced flag selects between both."""
+        frame = self._frame("by_mode")
+        mode = frame.mode(self, effect, frozen=frozen)
+        if isinstance(mode, Mode):
+            return train() if mode is Mode.TRAIN else infer()
+        return frame.choose(mode, train, infer)
+
+    @property
+    def path(self) -> str:
+        """The path below the root of the running pass; the name outside of one."""
+        frame = active_frame()
+        return frame.place(self).path if frame is not None else self.name
+
+    # ---- calling -------------------------------------------------------------------------------------------------
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        frame = active_frame()
+        if frame is not None:
+            return call_in_frame(self, frame, args, kwargs)
+        if any(is_symbolic(leaf) for leaf in jax.tree.leaves((args, kwargs), is_leaf=is_symbolic)):
+            return symbolic_call(self, args, kwargs)
+        return self._call_eagerly(args, kwargs)
+
+    def _call_eagerly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        mode = Mode.of(bool(kwargs.pop("training", None) or False))
+        args = jax.tree.map(_as_array, args)
+        key = next_key() if mode is Mode.TRAIN else None
+        outcome = call(self, {}, {}, args, kwargs, mode=mode, key=key)
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(outcome.state)):
+            raise FrameError(
+                f"{self.name!r} was called inside a jax transformation.",
+                because="what it assigns would be lost",
+                do="Transform verax.pure(layer), which returns the new state.",
+            )
+        load_values(self, outcome.state)
+        return outcome.output
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The output's shape for an input's, None for unknown sizes: the layer's own call, traced without computing."""
+        dtype = self.compute_dtype
+
+        def is_shape(value: Any) -> bool:
+            return isinstance(value, tuple) and all(n is None or isinstance(n, int) for n in cast("tuple[Any]", value))
+
+        spec = jax.tree.map(lambda s: SymbolicTensor(tuple(s), dtype), input_shape, is_leaf=is_shape)
+        return jax.tree.map(lambda t: t.shape, infer_spec(self, (spec,), {}), is_leaf=is_symbolic)
+
+    # ---- what a layer has ----------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The name given, or an automatic one."""
+        if self._core.name is None:
+            self._core.name = automatic_name(type(self).__name__)
+        return self._core.name
+
+    @property
+    def built(self) -> bool:
+        """Whether ``build`` has run."""
+        return self._core.built
+
+    @built.setter
+    def built(self, value: bool) -> None:
+        self._core.built = value
+
+    @property
+    def trainable(self) -> bool:
+        """Whether weights here and below are updated; setting it sets it below too."""
+        return self._core.trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for layer, _ in Tree.of(self).layers.values():
+            layer._core.trainable = bool(value)
+
+    @property
+    def dtype_policy(self) -> DTypePolicy:
+        """The dtype policy."""
+        return self._core.policy
+
+    @property
+    def compute_dtype(self) -> str:
+        """The dtype the layer computes in."""
+        return self._core.policy.compute_dtype
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the layer's weights, as Keras has it."""
+        return self._core.policy.variable_dtype
+
+    variable_dtype = dtype
+
+    @property
+    def activity_regularizer(self) -> Callable[[Any], Any] | None:
+        """The penalty on the output, if any."""
+        return parts["regularizer"](self._core.activity_regularizer)
+
+    @property
+    def variables(self) -> list[Variable]:
+        """All variables here and below, in Keras' order."""
+        return [variable for variable, _ in Tree.of(self).variables.values()]
+
+    weights = variables
+
+    @property
+    def trainable_variables(self) -> list[Variable]:
+        """Those that gradients reach."""
+        return list(Tree.of(self).params().values())
+
+    trainable_weights = trainable_variables
+
+    @property
+    def non_trainable_variables(self) -> list[Variable]:
+        """Those that gradients do not reach: moving averages, and weights of frozen layers."""
+        return list(Tree.of(self).state().values())
+
+    non_trainable_weights = non_trainable_variables
+
+    def count_params(self) -> int:
+        """The number of elements of all variables."""
+        return sum(v.size for v in self.variables)
+
+    def get_weights(self) -> list[np.ndarray[Any, Any]]:
+        """The values of all variables, in Keras' order."""
+        return [np.asarray(v._value) for v in self.variables]
+
+    def set_weights(self, weights: Any) -> None:
+        """Set the values of all variables, in Keras' order; nothing is set if one does not fit."""
+        variables, weights = self.variables, list(weights)
+        shapes = [tuple(np.shape(w)) for w in weights]
+        if shapes != [v.shape for v in variables]:
+            wrong = [(v.path, v.shape, s) for v, s in zip(variables, shapes, strict=False) if v.shape != s]
+            raise ShapeError(
+                f"set_weights was called on {self.name!r}.",
+                received=f"{len(weights)} arrays"
+                + (f", the one for {wrong[0][0]!r} of {wrong[0][2]}" if wrong else ""),
+                because=f"it has {len(variables)} variables" + (f", that one of {wrong[0][1]}" if wrong else ""),
+                do="Give the arrays that get_weights of an equal layer returns.",
+            )
+        load_values(self, {v.path: w for v, w in zip(variables, weights, strict=True)})
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, captured when the layer was made."""
+        args, kwargs = self._core.arguments
+        bound = inspect.signature(type(self).__init__).bind_partial(self, *args, **kwargs)
+        config: dict[str, Any] = {}
+        for key, value in list(bound.arguments.items())[1:]:
+            kind = inspect.signature(type(self).__init__).parameters[key].kind
+            config.update(cast("dict[str, Any]", value) if kind is inspect.Parameter.VAR_KEYWORD else {key: value})
+        return {"name": self.name, **config}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Any:
+        """A new layer with the arguments ``get_config`` gave."""
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}{'' if self.built else ', not built'}>"
+
+    # ---- for the frame -------------------------------------------------------------------------------------------
+
+    def own_variables(self) -> list[Variable]:
+        """Variables made with ``add_weight``."""
+        return self._core.variables
+
+    def children(self) -> Iterator[tuple[str, str, Any]]:
+        """(label for the path, label for the route, layer or variable) of what this layer holds in its attributes."""
+        mine = {id(v) for v in self._core.variables}
+        for attribute, value in vars(self).items():
+            if attribute in self._apart:
+                continue
+            for key, held in holds(value, attribute):
+                if isinstance(held, Variable):
+                    if id(held) not in mine:
+                        yield key, key, held
+                else:
+                    yield (held.name if held._core.named else key), key, held
+
+    def rebuildable(self) -> dict[str, Any]:
+        """What ``unbuild`` needs to undo a build that failed."""
+        return {"attributes": dict(vars(self)), "variables": list(self._core.variables)}
+
+    def unbuild(self, before: Mapping[str, Any]) -> None:
+        """Undo a build."""
+        vars(self).clear()
+        vars(self).update(before["attributes"])
+        self._core.variables[:] = before["variables"]
+        self._core.built = False
+
+    def _frame(self, what: str) -> Any:
+        frame = active_frame()
+        if frame is None:
+            raise FrameError(
+                f"{type(self).__name__}.{what} was used.",
+                because="no call is running",
+                do="Use it inside call, and call the layer: layer(x).",
+            )
+        return frame
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        core = self.__dict__.get("_core")
+        if core is not None and core.built and name in _configuration(type(self)) and name in self.__dict__:
+            if value is self.__dict__[name]:
+                return
+            raise FrozenError(
+                f"{self.name}.{name} was to be changed.",
+                received=f"{value!r} for {self.__dict__[name]!r}",
+                because="the layer is built: programs compiled with the old value would silently keep it",
+                do="Make a new layer with the new value and set_weights(old.get_weights()).",
+            )
+        if isinstance(value, jax.core.Tracer) and active_frame() is not None:
+            raise FrameError(
+                f"{self.name}.{name} was set to a traced value during a call.",
+                because="it would outlive the pass that traced it",
+                do="Keep values in a variable: add_weight(trainable=False), then variable.assign(value).",
+            )
+        object.__setattr__(self, name, value)
+
+
+@functools.cache
+def _configuration(cls: type[Layer]) -> frozenset[str]:
+    return frozenset(inspect.signature(cls.__init__).parameters) - {"self", "name", "trainable"}
+
+
+def _building(build: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(build)
+    def wrapped(self: Layer, *args: Any, **kwargs: Any) -> None:
+        # A build may run while shapes are traced, and calls of super().build() nest: what it makes is concrete, and
+        # the layer is built when the outermost one returns.
+        core = self._core
+        core.building += 1
+        try:
+            with jax.ensure_compile_time_eval():
+                build(self, *args, **kwargs)
+        finally:
+            core.building -= 1
+        if core.building == 0:
+            core.built = True
+
+    return wrapped
+
+
+def _as_array(leaf: Any) -> Any:
+    if isinstance(leaf, (jax.Array, Variable)):
+        return leaf
+    if isinstance(leaf, (np.ndarray, np.generic, float, int, bool)):
+        array = np.asarray(leaf)
+        return jnp.asarray(array, {"float64": "float32", "int64": "int32"}.get(array.dtype.name))
+    return leaf
+
+
+#: How names become objects. The rooms of initializers, regularizers and constraints, which stand above this one, put
+#: their ``get`` here when they are imported.
+parts: dict[str, Callable[[Any], Any]] = {}

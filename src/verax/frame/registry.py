@@ -1,0 +1,92 @@
+"""Names to objects and back: one small table for each kind of part (loss, metric, layer, ...)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from verax.errors import InputError, UnknownNameError
+
+__all__ = ["Registry", "snake_case"]
+
+
+def snake_case(name: str) -> str:
+    """``"Conv2DLayer"`` -> ``"conv2d_layer"``, the rule by which Keras names a layer after its class.
+
+    >>> snake_case("BatchNormalization"), snake_case("Conv2D"), snake_case("AUC")
+    ('batch_normalization', 'conv2d', 'auc')
+    """
+    name = re.sub(r"\W+", "", name)
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+class Registry:
+    """The parts of one kind, by every name a person may use for them.
+
+    Args:
+        kind: What an entry is called in messages ("loss", "initializer", ...).
+    """
+
+    def __init__(self, kind: str):
+        self.kind = kind
+        self._entries: dict[str, Any] = {}
+
+    def add(self, entry: Any, *names: str) -> Any:
+        """Register a class or function under its own name, its snake_case name, and any further ones."""
+        for name in (entry.__name__, snake_case(entry.__name__), *names):
+            self._entries.setdefault(name, entry)
+        return entry
+
+    def names(self) -> list[str]:
+        """Every registered name."""
+        return sorted(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._entries:
+            raise UnknownNameError.among(self.kind, name, self._entries)
+        return self._entries[name]
+
+    def get(self, identifier: Any) -> Any:
+        """What ``identifier`` stands for: None, a name, a config dict, or already an object.
+
+        A class is instantiated with its defaults; a function is returned as it is.
+        """
+        if identifier is None:
+            return None
+        if isinstance(identifier, str):
+            entry = self[identifier]
+            return entry() if isinstance(entry, type) else entry
+        if isinstance(identifier, Mapping):
+            return self.deserialize(identifier)
+        if isinstance(identifier, type):
+            return identifier()
+        if callable(identifier):
+            return identifier
+        raise InputError(
+            f"A {self.kind} is a name, a configuration, or an object.",
+            received=f"{identifier!r} of type {type(identifier).__name__}",
+            do=f"Pass one of the names ({', '.join(self.names()[:6])}, ...) or an instance.",
+        )
+
+    def serialize(self, entry: Any) -> Any:
+        """The configuration of an object, in Keras' form; the name of a registered function; None for None."""
+        if entry is None:
+            return None
+        if hasattr(entry, "get_config"):
+            return {"class_name": type(entry).__name__, "config": entry.get_config(), "registered_name": None}
+        return entry.__name__
+
+    def deserialize(
+        self, config: Mapping[str, Any] | str, custom_objects: Mapping[str, Callable[..., Any]] | None = None
+    ):
+        """The object of a configuration made by ``serialize``."""
+        name = config if isinstance(config, str) else config["class_name"]
+        entry = (custom_objects or {}).get(name) or self[name]
+        if isinstance(config, str):
+            return entry
+        return entry.from_config(config["config"]) if hasattr(entry, "from_config") else entry(**config["config"])

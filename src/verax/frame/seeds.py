@@ -1,0 +1,50 @@
+"""The one global source of randomness: a seed, and how many keys were taken from it."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import zlib
+
+import jax
+import numpy as np
+
+__all__ = ["next_key", "next_seed", "path_hash", "set_random_seed"]
+
+_state = {"seed": None, "taken": 0}
+
+
+def set_random_seed(seed: int) -> None:
+    """Make everything that follows repeatable: initial weights, draws, shuffles.
+
+    Sets Verax's own source, and Python's and NumPy's global generators, as Keras' function of this name does.
+
+    >>> set_random_seed(0); a = next_seed(); set_random_seed(0); a == next_seed()
+    True
+    """
+
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 (the global generator is what users of np.random.* mean)
+    _state.update(seed=int(seed), taken=0)
+
+
+def next_seed() -> int:
+    """The next 31-bit seed of the global source."""
+    if _state["seed"] is None:
+        _state["seed"] = secrets.randbits(31)
+    _state["taken"] += 1
+    return zlib.crc32(f"{_state['seed']}/{_state['taken']}".encode()) & 0x7FFFFFFF
+
+
+def next_key() -> jax.Array:
+    """The next key of the global source."""
+    return jax.random.key(next_seed())
+
+
+def path_hash(path: str) -> int:
+    """A 31-bit number that is the same for ``path`` on every machine and in every process.
+
+    >>> path_hash("block1/dropout")
+    1393062706
+    """
+    return zlib.crc32(path.encode()) & 0x7FFFFFFF

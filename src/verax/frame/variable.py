@@ -1,0 +1,186 @@
+"""A named array that a layer owns: its value in a frame is the frame's, outside of one its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from verax.errors import FrameError, ShapeError
+from verax.frame.current import active_frame
+from verax.frame.policy import floatx, is_float, standard_dtype
+
+__all__ = ["Variable"]
+
+
+class Variable:
+    """A value that outlives a call: a weight, a moving average, a counter.
+
+    Inside ``pure`` the value is the one passed in ``params`` or ``state``, and ``assign`` is collected and returned;
+    outside, both act on the variable itself. Values are immutable arrays, so whoever holds one keeps it unchanged.
+
+    Args:
+        initial: An array, or an initializer called as ``initial(shape, dtype)``.
+        shape: The shape, when ``initial`` is an initializer.
+        dtype: float32 unless said, or unless ``initial`` is an integer array.
+        trainable: Whether gradients reach it. A variable that layers assign in a call is not trainable.
+        name: Its last path component; the attribute that holds it when None.
+        regularizer: A function value -> scalar penalty, added to the training objective while it is trainable.
+        constraint: A function value -> value, applied after each update.
+        autocast: Whether a layer that computes in another float dtype reads it in that one.
+
+    >>> v = Variable(jnp.zeros(2), name="v")
+    >>> v.assign(v + 1.0)
+    >>> v
+    <Variable 'v', shape (2,), float32>
+    """
+
+    def __init__(
+        self,
+        initial: Any,
+        shape: tuple[int, ...] | None = None,
+        dtype: Any = None,
+        trainable: bool = True,
+        name: str | None = None,
+        *,
+        regularizer: Callable[[jax.Array], jax.Array] | None = None,
+        constraint: Callable[[jax.Array], jax.Array] | None = None,
+        autocast: bool = True,
+    ):
+        # A build may happen while shapes are being traced; a variable's own value is always a concrete array.
+        with jax.ensure_compile_time_eval():
+            if callable(initial):
+                dtype = standard_dtype(dtype or floatx())
+                value = jnp.asarray(initial(tuple(shape or ()), dtype), dtype)
+                if value.shape != tuple(shape or ()):
+                    raise ShapeError(
+                        f"The initializer of variable {name!r} makes its first value.",
+                        received=f"shape {value.shape} from {initial!r}",
+                        because=f"the variable has shape {tuple(shape or ())}",
+                    )
+            else:
+                array = np.asarray(initial) if not isinstance(initial, jax.Array) else initial
+                if dtype is None and is_float(array.dtype):
+                    dtype = floatx()
+                value = jnp.asarray(array, dtype)
+        self._value = value
+        self.name = name
+        self.trainable = trainable
+        self.regularizer = regularizer
+        self.constraint = constraint
+        self.autocast = autocast
+        self.path = name or ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape."""
+        return tuple(self._value.shape)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self._value.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self._value.size
+
+    @property
+    def dtype(self) -> str:
+        """The dtype it is kept in."""
+        return self._value.dtype.name
+
+    @property
+    def value(self) -> jax.Array:
+        """The value here and now: the frame's inside ``pure``, the variable's own outside."""
+        frame = active_frame()
+        return self._value if frame is None else frame.read(self)
+
+    def assign(self, value: Any) -> None:
+        """Set the value: collected by the frame inside ``pure``, kept by the variable outside."""
+        if isinstance(value, Variable):
+            value = value.value
+        array = value if isinstance(value, jax.Array) else np.asarray(value)
+        if tuple(array.shape) != self.shape:
+            raise ShapeError(
+                f"Variable {self.path!r} was assigned a value.",
+                received=f"shape {tuple(array.shape)}",
+                because=f"the variable has shape {self.shape}",
+                do="Assign a value of the variable's own shape.",
+            )
+        array = jnp.asarray(array, self.dtype)
+        frame = active_frame()
+        if frame is not None:
+            frame.assign(self, array)
+        elif isinstance(array, jax.core.Tracer):
+            raise FrameError(
+                f"Variable {self.path!r} was assigned outside of a frame.",
+                received="a traced value",
+                because="it would outlive the transformation that traced it",
+                do="Call the layer through verax.pure inside jax transformations.",
+            )
+        else:
+            self._value = array
+
+    def assign_add(self, value: Any) -> None:
+        """``assign(self + value)``."""
+        self.assign(self.value + value)
+
+    def assign_sub(self, value: Any) -> None:
+        """``assign(self - value)``."""
+        self.assign(self.value - value)
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """The value as a NumPy array."""
+        return np.asarray(self.value)
+
+    def __repr__(self) -> str:
+        return f"<Variable {self.path!r}, shape {self.shape}, {self.dtype}>"
+
+    def __jax_array__(self) -> jax.Array:
+        return self.value
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return np.asarray(self.value, dtype=dtype)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> jax.Array:
+        return self.value[index]
+
+    def __getattr__(self, name: str) -> Any:
+        # Array methods (sum, reshape, astype, at, T, ...) act on the value; private names must fail fast.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.value, name)
+
+
+def _operator(name: str) -> Callable[..., Any]:
+    def method(self: Variable, *others: Any) -> Any:
+        return getattr(self.value, name)(*(o.value if isinstance(o, Variable) else o for o in others))
+
+    method.__name__ = name
+    return method
+
+
+_BINARY = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"]
+_NAMES = [*_BINARY, *("r" + n for n in _BINARY), "lt", "le", "gt", "ge", "neg", "pos", "abs"]
+for _name in _NAMES:
+    setattr(Variable, f"__{_name}__", _operator(f"__{_name}__"))
+
+
+def _rewrap(_: None, children: tuple[Any]) -> Variable:
+    bound = object.__new__(Variable)
+    bound.__dict__.update(
+        _value=children[0], name=None, trainable=False, path="", regularizer=None, constraint=None, autocast=False
+    )
+    return bound
+
+
+# As a pytree, a variable may be passed to jax.numpy functions as it is: they see its value.
+jax.tree_util.register_pytree_node(Variable, lambda v: ((v.value,), None), _rewrap)

@@ -1,0 +1,134 @@
+"""``Layer`` with the rooms it draws parts from, and the registry of all layers."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+import jax
+import numpy as np
+
+from verax import constraints, initializers, regularizers
+from verax.errors import InputError, UnknownNameError
+from verax.frame.layer import InputSpec, Layer, parts
+from verax.frame.policy import floatx, is_float
+from verax.frame.registry import Registry
+from verax.frame.symbolic import Node, SymbolicTensor
+
+__all__ = [
+    "Input",
+    "InputLayer",
+    "InputSpec",
+    "Layer",
+    "LayerArguments",
+    "along_axis",
+    "as_float",
+    "check_rate",
+    "each_axis",
+    "image_format",
+    "layer_registry",
+]
+
+parts.update(initializer=initializers.get, regularizer=regularizers.get, constraint=constraints.get)
+
+layer_registry = Registry("layer")
+
+
+class LayerArguments(TypedDict, total=False):
+    """What every layer's constructor takes besides its own arguments: see ``Layer``."""
+
+    name: str | None
+    trainable: bool
+    dtype: Any
+    input_shape: tuple[int | None, ...] | None
+
+
+def as_float(layer: Layer, x: jax.Array) -> jax.Array:
+    """``x`` in the dtype the layer computes in, where it holds integers (images, counts) or booleans."""
+    return x if is_float(x.dtype) else x.astype(layer.compute_dtype)
+
+
+def along_axis(vector: jax.Array, ndim: int, axis: int) -> jax.Array:
+    """A vector as an array of rank ``ndim`` along one axis: what a bias is added as."""
+    shape = [1] * ndim
+    shape[axis] = -1
+    return vector.reshape(shape)
+
+
+def each_axis(value: int | tuple[int, ...], rank: int, argument: str) -> tuple[int, ...]:
+    """One positive number for each of ``rank`` axes, from one number or as many.
+
+    >>> each_axis(3, 2, "kernel_size"), each_axis((2, 1), 2, "strides")
+    ((3, 3), (2, 1))
+    """
+    numbers = (value,) * rank if isinstance(value, (int, np.integer)) else tuple(value)
+    if len(numbers) != rank or any(not isinstance(n, (int, np.integer)) or n < 1 for n in numbers):
+        raise InputError(
+            f"{argument} was given.", received=repr(value), because=f"it is one positive integer, or {rank} of them"
+        )
+    return tuple(int(n) for n in numbers)
+
+
+def image_format(value: str | None) -> str:
+    """A ``data_format`` checked: where the channels stand; ``"channels_last"`` when None."""
+    value = value or "channels_last"
+    if value not in ("channels_last", "channels_first"):
+        raise UnknownNameError.among("data_format", value, ["channels_last", "channels_first"])
+    return value
+
+
+def check_rate(rate: float, argument: str = "rate") -> float:
+    """The probability of dropping, checked."""
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
+        raise InputError(f"{argument} was given.", received=repr(rate), because="a probability lies between 0 and 1")
+    return float(rate)
+
+
+@layer_registry.add
+class InputLayer(Layer):
+    """Where data enters a functional model; ``Input`` makes one.
+
+    Args:
+        shape: The shape of one row, None for an unknown size.
+        batch_size: The number of rows, when it is fixed.
+        dtype: The dtype inputs are cast to.
+        batch_shape: The whole shape, batch axis included, instead of ``shape`` and ``batch_size``.
+        name: The name by which a dict of inputs is matched.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int | None, ...] | None = None,
+        batch_size: int | None = None,
+        dtype: Any = None,
+        batch_shape: tuple[int | None, ...] | None = None,
+        name: str | None = None,
+    ):
+        super().__init__(name=name, dtype=dtype or floatx())
+        if batch_shape is None:
+            batch_shape = (batch_size, *(shape or ()))
+        self.batch_shape = tuple(batch_shape)
+        self.built = True
+        self.output = SymbolicTensor(self.batch_shape, self.compute_dtype, Node(self, (), {}))
+
+    def call(self, x: Any) -> Any:
+        """Return the input."""
+        return x
+
+
+def Input(  # noqa: N802 (Keras' name)
+    shape: tuple[int | None, ...] | None = None,
+    batch_size: int | None = None,
+    dtype: Any = None,
+    batch_shape: tuple[int | None, ...] | None = None,
+    name: str | None = None,
+) -> SymbolicTensor:
+    """A symbolic tensor where data enters a functional model.
+
+    Args:
+        shape: The shape of one row, without the batch axis; None for an unknown size.
+        batch_size, dtype, batch_shape, name: As in ``InputLayer``.
+
+    >>> Input((8, 8, 1), name="image")
+    <SymbolicTensor 'image', shape (None, 8, 8, 1), float32>
+    """
+    return InputLayer(shape, batch_size, dtype, batch_shape, name).output

@@ -1,0 +1,428 @@
+"""Convolutions over 1, 2 and 3 axes, from one base."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+import jax
+from jax import lax
+
+from verax import activations, constraints, initializers, regularizers
+from verax.errors import InputError, ShapeError, UnknownNameError
+from verax.layers.base import (
+    InputSpec,
+    Layer,
+    LayerArguments,
+    along_axis,
+    as_float,
+    each_axis,
+    image_format,
+    layer_registry,
+)
+
+__all__ = ["Conv1D", "Conv2D", "Conv2DTranspose", "Conv3D", "DepthwiseConv2D"]
+
+_AXES = "DHW"
+
+
+def _numbers(rank: int, data_format: str) -> tuple[str, str, str]:
+    space = _AXES[3 - rank :]
+    image = f"NC{space}" if data_format == "channels_first" else f"N{space}C"
+    return image, f"{space}IO", image
+
+
+class _Convolution(Layer):
+    """What all convolutions share: their arguments, their bias and activation, and the checks."""
+
+    rank: int
+
+    def __init__(
+        self,
+        kernel_size: Any,
+        strides: Any,
+        padding: str,
+        data_format: str | None,
+        dilation_rate: Any,
+        activation: Any,
+        use_bias: bool,
+        kernel: tuple[Any, Any, Any],
+        bias: tuple[Any, Any, Any],
+        activity_regularizer: Any,
+        **kwargs: Unpack[LayerArguments],
+    ):
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        self.kernel_size = each_axis(kernel_size, self.rank, "kernel_size")
+        self.strides = each_axis(strides, self.rank, "strides")
+        self.dilation_rate = each_axis(dilation_rate, self.rank, "dilation_rate")
+        self.padding = _padding(padding, ("valid", "same", "causal") if self.rank == 1 else ("valid", "same"))
+        self.data_format = image_format(data_format)
+        self.activation = activations.get(activation)
+        self.use_bias = use_bias
+        # Together: subclasses know the kernel's arguments by Keras' other names (depthwise_initializer, ...).
+        self._kernel = (initializers.get(kernel[0]), regularizers.get(kernel[1]), constraints.get(kernel[2]))
+        self.bias_initializer = initializers.get(bias[0])
+        self.bias_regularizer = regularizers.get(bias[1])
+        self.bias_constraint = constraints.get(bias[2])
+        self.input_spec = InputSpec(ndim=self.rank + 2)
+
+    @property
+    def channel_axis(self) -> int:
+        """Where the channels stand."""
+        return 1 if self.data_format == "channels_first" else self.rank + 1
+
+    def channels(self, input_shape: tuple[int | None, ...], groups: int = 1) -> int:
+        """The number of input channels, checked; the input's rank is checked by the base after ``build``."""
+        asked = f"{type(self).__name__} {self.name!r} was called."
+        if len(input_shape) != self.rank + 2:
+            layout = ", ".join(("batch", *(f"axis {a}" for a in _AXES[3 - self.rank :].lower()), "channels"))
+            raise ShapeError(
+                asked,
+                received=f"an input of shape {input_shape}",
+                because=f"it needs {self.rank + 2} axes ({layout}), and this has {len(input_shape)}",
+                do="Add the missing axis: x[..., None] for one channel, or x[None] for a batch of one."
+                if len(input_shape) == self.rank + 1
+                else "Reshape the input, or use a layer for inputs of this rank.",
+            )
+        found = input_shape[self.channel_axis]
+        if found is None:
+            raise ShapeError(
+                asked,
+                received=f"an input of shape {input_shape}",
+                because="the shape of a weight would depend on an unknown size, the number of channels",
+                do="Give the Input that size, or set data_format.",
+            )
+        if found % groups:
+            raise ShapeError(
+                asked,
+                received=f"an input of {found} channels",
+                because=f"its {groups} groups need a multiple of {groups}",
+            )
+        self.input_spec = InputSpec(ndim=self.rank + 2, axes={self.channel_axis: found})
+        return found
+
+    def add_kernel(self, shape: tuple[int, ...], filters: int, name: str = "kernel") -> None:
+        """Make the kernel and the bias."""
+        initializer, regularizer, constraint = self._kernel
+        self.kernel = self.add_weight(shape, initializer, regularizer=regularizer, constraint=constraint, name=name)
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                (filters,),
+                self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+                name="bias",
+            )
+
+    def convolve(self, x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
+        """The convolution (a correlation, as everywhere in deep learning), without bias."""
+        padding: Any = self.padding.upper()
+        if self.padding == "causal":
+            padding = [(self.dilation_rate[0] * (self.kernel_size[0] - 1), 0)]
+        elif self.padding == "valid":
+            self._check_room(x)
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            self.strides,
+            padding,
+            rhs_dilation=self.dilation_rate,
+            dimension_numbers=_numbers(self.rank, self.data_format),
+            feature_group_count=groups,
+        )
+
+    def finish(self, x: jax.Array) -> jax.Array:
+        """Bias and activation."""
+        if self.bias is not None:
+            x = x + along_axis(self.bias.value, x.ndim, self.channel_axis)
+        return x if self.activation is None else self.activation(x)
+
+    def _check_room(self, x: jax.Array) -> None:
+        sizes = [n for axis, n in enumerate(x.shape) if axis not in (0, self.channel_axis)]
+        spans = [(k - 1) * d + 1 for k, d in zip(self.kernel_size, self.dilation_rate, strict=True)]
+        if any(n < span for n, span in zip(sizes, spans, strict=True)):
+            raise ShapeError(
+                f"{type(self).__name__} {self.name!r} was called.",
+                received=f"an input of shape {tuple(x.shape)}",
+                because=f"a kernel that spans {tuple(spans)} does not fit into {tuple(sizes)}",
+                do="Use padding='same', a smaller kernel, or fewer poolings before it.",
+            )
+
+
+def _padding(value: str, known: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value.lower() not in known:
+        raise UnknownNameError.among("padding", value, known)
+    return value.lower()
+
+
+class _Conv(_Convolution):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | tuple[int, ...],
+        strides: int | tuple[int, ...] = 1,
+        padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: int | tuple[int, ...] = 1,
+        groups: int = 1,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        **kwargs: Unpack[LayerArguments],
+    ):
+        super().__init__(
+            kernel_size,
+            strides,
+            padding,
+            data_format,
+            dilation_rate,
+            activation,
+            use_bias,
+            (kernel_initializer, kernel_regularizer, kernel_constraint),
+            (bias_initializer, bias_regularizer, bias_constraint),
+            activity_regularizer,
+            **kwargs,
+        )
+        if filters < 1 or groups < 1 or filters % groups:
+            raise InputError(
+                f"{type(self).__name__} was made.",
+                received=f"filters={filters!r}, groups={groups!r}",
+                because="both are positive, and each group makes an equal number of filters",
+            )
+        self.filters = filters
+        self.groups = groups
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the kernel and the bias."""
+        channels = self.channels(input_shape, self.groups)
+        self.add_kernel((*self.kernel_size, channels // self.groups, self.filters), self.filters)
+
+    def call(self, x: jax.Array) -> jax.Array:
+        """Convolve ``x`` (batch, *space, channels); the result has ``filters`` channels."""
+        return self.finish(self.convolve(as_float(self, x), self.kernel.value, self.groups))
+
+
+@layer_registry.add
+class Conv1D(_Conv):
+    """A convolution over one axis: (batch, steps, channels) -> (batch, new steps, filters).
+
+    ``out[t] = activation(sum_k x[t * stride + k * dilation] @ kernel[k] + bias)``. Weights: ``kernel`` (kernel_size,
+    channels / groups, filters), ``bias`` (filters,).
+
+    Args:
+        filters: The number of output channels.
+        kernel_size, strides, dilation_rate: A positive integer each.
+        padding: ``"valid"``: none. ``"same"``: zeros, evenly, so that stride 1 keeps the number of steps. ``"causal"``:
+            zeros before the first step only, so that no output sees a later step.
+        data_format: ``"channels_last"`` (default) or ``"channels_first"``: (batch, channels, steps).
+        groups: The channels are split into so many groups, each convolved by itself.
+        activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
+            activity_regularizer, kernel_constraint, bias_constraint: As in ``Dense``.
+
+    Raises:
+        ShapeError: When the rank is wrong or the kernel is larger than the input.
+    """
+
+    rank = 1
+
+
+@layer_registry.add
+class Conv2D(_Conv):
+    """A convolution over images: (batch, height, width, channels) -> (batch, new height, new width, filters).
+
+    ``out[i, j] = activation(sum_{k,l} x[i*s + k*d, j*s + l*d] @ kernel[k, l] + bias)``. Weights: ``kernel`` (kernel
+    height, kernel width, channels / groups, filters), ``bias`` (filters,). Integer images are cast to the compute dtype.
+
+    Differs from Keras: strides and dilation may be used together.
+
+    Args:
+        filters: The number of output channels.
+        kernel_size, strides, dilation_rate: A positive integer, or one for each axis.
+        padding: ``"valid"``: none. ``"same"``: zeros, evenly, so that stride 1 keeps height and width.
+        data_format: ``"channels_last"`` (default) or ``"channels_first"``: (batch, channels, height, width).
+        groups: The channels are split into so many groups, each convolved by itself.
+        activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
+            activity_regularizer, kernel_constraint, bias_constraint: As in ``Dense``.
+
+    Raises:
+        ShapeError: When the rank is wrong or the kernel is larger than the input.
+
+    >>> import jax.numpy as jnp
+    >>> Conv2D(4, 3)(jnp.ones((1, 8, 8, 3))).shape
+    (1, 6, 6, 4)
+    """
+
+    rank = 2
+
+
+@layer_registry.add
+class Conv3D(_Conv):
+    """A convolution over volumes: (batch, depth, height, width, channels) -> the same axes, ``filters`` channels.
+
+    Weights: ``kernel`` (kernel depth, height, width, channels / groups, filters), ``bias`` (filters,).
+
+    Args:
+        filters: The number of output channels.
+        kernel_size, strides, dilation_rate: A positive integer, or one for each axis.
+        padding: ``"valid"`` or ``"same"``.
+        data_format: ``"channels_last"`` (default) or ``"channels_first"``.
+        groups: The channels are split into so many groups, each convolved by itself.
+        activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
+            activity_regularizer, kernel_constraint, bias_constraint: As in ``Dense``.
+    """
+
+    rank = 3
+
+
+@layer_registry.add
+class DepthwiseConv2D(_Convolution):
+    """A convolution of each channel by itself, with ``depth_multiplier`` kernels for each.
+
+    (batch, height, width, channels) -> (batch, new height, new width, channels * depth_multiplier). Weights:
+    ``kernel`` (kernel height, kernel width, channels, depth_multiplier), ``bias``.
+
+    Args:
+        kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias: As in ``Conv2D``.
+        depth_multiplier: The number of outputs for each channel.
+        depthwise_initializer, bias_initializer, depthwise_regularizer, bias_regularizer, activity_regularizer,
+            depthwise_constraint, bias_constraint: As for any weight.
+    """
+
+    rank = 2
+
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, ...],
+        strides: int | tuple[int, ...] = (1, 1),
+        padding: str = "valid",
+        depth_multiplier: int = 1,
+        data_format: str | None = None,
+        dilation_rate: int | tuple[int, ...] = (1, 1),
+        activation: Any = None,
+        use_bias: bool = True,
+        depthwise_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        depthwise_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        depthwise_constraint: Any = None,
+        bias_constraint: Any = None,
+        **kwargs: Unpack[LayerArguments],
+    ):
+        super().__init__(
+            kernel_size,
+            strides,
+            padding,
+            data_format,
+            dilation_rate,
+            activation,
+            use_bias,
+            (depthwise_initializer, depthwise_regularizer, depthwise_constraint),
+            (bias_initializer, bias_regularizer, bias_constraint),
+            activity_regularizer,
+            **kwargs,
+        )
+        self.depth_multiplier = depth_multiplier
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the kernel and the bias."""
+        channels = self.channels(input_shape)
+        self.add_kernel(
+            (*self.kernel_size, channels, self.depth_multiplier), channels * self.depth_multiplier, name="kernel"
+        )
+
+    def call(self, x: jax.Array) -> jax.Array:
+        """Convolve each channel of ``x``."""
+        channels = x.shape[self.channel_axis]
+        kernel = self.kernel.value.reshape(*self.kernel_size, 1, channels * self.depth_multiplier)
+        return self.finish(self.convolve(as_float(self, x), kernel, channels))
+
+
+@layer_registry.add
+class Conv2DTranspose(_Convolution):
+    """The transpose of a convolution: what its gradient does, used to enlarge images.
+
+    (batch, height, width, channels) -> (batch, new height, new width, filters); with ``"same"`` padding the new height
+    is height * stride, with ``"valid"`` it is height * stride + max(kernel - stride, 0). Weights: ``kernel`` (kernel
+    height, kernel width, filters, channels), ``bias`` (filters,).
+
+    Args:
+        filters, kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias: As in ``Conv2D``.
+        output_padding: How many rows and columns are added at the end; None for the sizes above.
+        kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer,
+            kernel_constraint, bias_constraint: As in ``Dense``.
+    """
+
+    rank = 2
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | tuple[int, ...],
+        strides: int | tuple[int, ...] = (1, 1),
+        padding: str = "valid",
+        output_padding: int | tuple[int, ...] | None = None,
+        data_format: str | None = None,
+        dilation_rate: int | tuple[int, ...] = (1, 1),
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        **kwargs: Unpack[LayerArguments],
+    ):
+        super().__init__(
+            kernel_size,
+            strides,
+            padding,
+            data_format,
+            dilation_rate,
+            activation,
+            use_bias,
+            (kernel_initializer, kernel_regularizer, kernel_constraint),
+            (bias_initializer, bias_regularizer, bias_constraint),
+            activity_regularizer,
+            **kwargs,
+        )
+        self.filters = filters
+        self.output_padding = (output_padding,) * 2 if isinstance(output_padding, int) else output_padding
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the kernel and the bias."""
+        self.add_kernel((*self.kernel_size, self.filters, self.channels(input_shape)), self.filters)
+
+    def call(self, x: jax.Array) -> jax.Array:
+        """Apply the transposed convolution to ``x``."""
+        x = lax.conv_transpose(
+            as_float(self, x),
+            self.kernel.value,
+            self.strides,
+            [self._pads(axis) for axis in range(self.rank)],
+            rhs_dilation=self.dilation_rate,
+            dimension_numbers=_numbers(self.rank, self.data_format),
+            transpose_kernel=True,
+        )
+        return self.finish(x)
+
+    def _pads(self, axis: int) -> tuple[int, int]:
+        # What the last input row contributes to the output's size, by Keras' rule; the padding of the spread input
+        # follows from it.
+        span = self.dilation_rate[axis] * (self.kernel_size[axis] - 1) + 1
+        stride = self.strides[axis]
+        if self.output_padding is None:
+            last = stride if self.padding == "same" else max(span, stride)
+        else:
+            last = (span % 2 if self.padding == "same" else span) + self.output_padding[axis]
+        total = last + span - 2
+        front = span - 1 if self.padding == "valid" else min((total + 1) // 2, span - 1)
+        return front, total - front

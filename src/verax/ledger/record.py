@@ -1,0 +1,70 @@
+"""What a training pass leaves behind so that it can be measured again: tallies, keys and rows of every step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from verax.ledger.facts import LayerMode
+
+__all__ = ["EpochRecord"]
+
+
+@dataclass
+class EpochRecord:
+    """The steps of one epoch.
+
+    A step's draws come from the key ``fold_in(key, step number)`` and its batch from ``rows``, so a measurement can use
+    the same draws on the same batches, with one thing changed.
+
+    Attributes:
+        epoch: Which epoch, from 0.
+        key: The run's key, as the framework keeps it.
+        first_step: The number of the epoch's first step.
+        rows: For each chunk of steps an int array (steps, batch): which rows of the source each step took; None where
+            the source has no row identity.
+        tallies: For each chunk a structure of sums whose leaves have a leading step axis.
+        modes: What each mode-dependent layer did.
+        weights: path -> value of the model at the end of the epoch, parameters and state; immutable.
+    """
+
+    epoch: int
+    key: Any
+    first_step: int
+    rows: list[np.ndarray[Any, Any] | None] = field(default_factory=list)
+    tallies: list[Mapping[str, Any]] = field(default_factory=list)
+    modes: tuple[LayerMode, ...] = ()
+    weights: Mapping[str, Any] | None = None
+
+    @property
+    def steps(self) -> int:
+        """How many steps were taken."""
+        return sum(_steps(chunk) for chunk in self.tallies)
+
+    def folded(self) -> dict[str, Any]:
+        """The epoch's sums, in float64: the same number however the epoch was cut into chunks."""
+        return _fold_steps(self.tallies)
+
+
+def _steps(structure: Any) -> int:
+    while isinstance(structure, (Mapping, tuple)):
+        items = list(structure.values()) if isinstance(structure, Mapping) else list(structure)
+        structure = next((item for item in items if not isinstance(item, Mapping) or item), items[0] if items else ())
+        if not items:
+            return 0
+    return len(structure)
+
+
+def _fold_steps(chunks: Sequence[Any]) -> Any:
+    first = chunks[0]
+    if isinstance(first, Mapping):
+        return {key: _fold_steps([chunk[key] for chunk in chunks]) for key in first}
+    if isinstance(first, tuple):
+        fields = [_fold_steps(list(column)) for column in zip(*chunks, strict=True)]
+        return type(first)(*fields) if hasattr(first, "_fields") else tuple(fields)
+    steps = np.concatenate([np.asarray(chunk, dtype=np.float64) for chunk in chunks])
+    return math.fsum(steps.tolist()) if steps.ndim == 1 else steps.sum(axis=0)

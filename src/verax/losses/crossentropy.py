@@ -1,0 +1,271 @@
+"""The crossentropies as losses: from logits where the graph shows them, from clipped probabilities elsewhere.
+
+The formulas are those of the functions in probabilistic.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from verax.errors import DataError, ShapeError
+from verax.losses.base import PairedLoss, at_least_float32, check_finite, describe, paired
+from verax.losses.probabilistic import (
+    EPSILON,
+    at_label,
+    binary_crossentropy,
+    binary_focal_crossentropy,
+    categorical_crossentropy,
+    categorical_focal_crossentropy,
+    class_labels,
+    normalized,
+    smooth,
+    sparse_categorical_crossentropy,
+)
+
+__all__ = [
+    "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
+    "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "SparseCategoricalCrossentropy",
+]
+
+
+class _Crossentropy(PairedLoss):
+    """What the crossentropies share: they can be computed from logits, and say where they were clipped."""
+
+    kind: str
+
+    @property
+    def link(self) -> str | None:
+        """The activation whose logits ``from_link`` takes; None where predictions are logits already."""
+        on_last_axis = self.kind == "sigmoid" or self.arguments["axis"] == -1
+        return self.kind if on_last_axis and not self.arguments["from_logits"] else None
+
+    def from_link(self, y_true: Any, logits: Any) -> jax.Array:
+        """The true values, from logits (batch, *tokens, outputs): never clipped, with a true gradient."""
+        from_logits = type(self)(**{**self.get_config(), "from_logits": True})
+        return from_logits.per_example(y_true, logits)
+
+    def clipped(self, y_true: Any, y_pred: Any) -> jax.Array | None:
+        """(batch, *tokens) True where a target has weight on a probability below 1e-7; None from logits."""
+        return None if self.arguments["from_logits"] else self._clipped(y_true, at_least_float32(y_pred))
+
+    def _clipped(self, y_true: Any, p: jax.Array) -> jax.Array:
+        t, p = paired(y_true, normalized(p, self.arguments["axis"]))
+        t = smooth(t, self.arguments["label_smoothing"], t.shape[self.arguments["axis"]])
+        return jnp.any((t > 0) & (p < EPSILON), axis=self.arguments["axis"])
+
+    def check(self, y_true: np.ndarray, pred_shape: tuple[int | None, ...]) -> None:
+        """As for every paired loss; a softmax over a single class is refused too (its loss is always 0)."""
+        axis = self.arguments["axis"]
+        if self.kind == "softmax" and -len(pred_shape) <= axis < len(pred_shape):
+            classes = pred_shape[axis]
+            if classes == 1:
+                raise ShapeError(
+                    f"Loss '{self.name}' compares probabilities over two classes or more.",
+                    received=f"predictions of shape {describe(pred_shape)}",
+                    because="over a single class every probability is 1 and every loss 0",
+                    do="Use binary_crossentropy with one sigmoid unit, or give the last layer a unit for each class.",
+                )
+            self._check_classes(y_true, pred_shape, axis % len(pred_shape))
+        super().check(y_true, pred_shape)
+
+    def _check_classes(self, y_true: np.ndarray, pred_shape: tuple[int | None, ...], axis: int) -> None:
+        """Name the mistake where targets are class labels instead of one-hot."""
+        if y_true.shape[1:] in (_without(pred_shape, axis)[1:], (*_without(pred_shape, axis)[1:], 1)):
+            raise ShapeError(
+                f"Loss '{self.name}' takes one-hot targets.",
+                received=f"targets of shape {y_true.shape}, predictions of shape {describe(pred_shape)}",
+                because="these targets have the shape of class labels",
+                do=f"Use sparse_{type(self).function.__name__} for integer labels, or one-hot encode them."
+                if type(self) is CategoricalCrossentropy
+                else "One-hot encode the labels.",
+            )
+
+
+def _without(shape: tuple[int | None, ...], axis: int) -> tuple[int | None, ...]:
+    return (*shape[:axis], *shape[axis + 1 :])
+
+
+class BinaryCrossentropy(_Crossentropy):
+    """:func:`binary_crossentropy` as a loss; computed from the logits where a sigmoid made the predictions.
+
+    >>> loss = BinaryCrossentropy()
+    >>> round(float(loss([[1.0]], [[0.0]])), 4), float(loss.from_link([[1.0]], [[-100.0]])[0])
+    (16.1181, 100.0)
+    """
+
+    function, kind = binary_crossentropy, "sigmoid"
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+        dtype: Any = None,
+    ):
+        super().__init__(reduction, name, dtype, from_logits=from_logits, label_smoothing=label_smoothing, axis=axis)
+
+    def _clipped(self, y_true: Any, p: jax.Array) -> jax.Array:
+        if jnp.ndim(y_true) == p.ndim == 1:
+            y_true, p = jnp.asarray(y_true)[:, None], p[:, None]
+        t, p = paired(y_true, p)
+        t = smooth(t, self.arguments["label_smoothing"], 2)
+        return jnp.any(((t > 0) & (p < EPSILON)) | ((t < 1) & (p > 1.0 - EPSILON)), axis=self.arguments["axis"])
+
+
+class BinaryFocalCrossentropy(BinaryCrossentropy):
+    """:func:`binary_focal_crossentropy` as a loss; computed from the logits where a sigmoid made the predictions."""
+
+    function = binary_focal_crossentropy
+
+    def __init__(
+        self,
+        apply_class_balancing: bool = False,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+        dtype: Any = None,
+    ):
+        super().__init__(from_logits, label_smoothing, axis, reduction, name, dtype)
+        self.arguments.update(apply_class_balancing=apply_class_balancing, alpha=alpha, gamma=gamma)
+
+
+class CategoricalCrossentropy(_Crossentropy):
+    """:func:`categorical_crossentropy` as a loss; computed from the logits where a softmax made the predictions.
+
+    >>> float(CategoricalCrossentropy(from_logits=True)([[0.0, 1.0]], [[100.0, 0.0]]))
+    100.0
+    """
+
+    function, kind = categorical_crossentropy, "softmax"
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+        dtype: Any = None,
+    ):
+        super().__init__(reduction, name, dtype, from_logits=from_logits, label_smoothing=label_smoothing, axis=axis)
+
+
+class CategoricalFocalCrossentropy(CategoricalCrossentropy):
+    """:func:`categorical_focal_crossentropy` as a loss; from the logits where a softmax made the predictions."""
+
+    function = categorical_focal_crossentropy
+
+    def __init__(
+        self,
+        alpha: Any = 0.25,
+        gamma: float = 2.0,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+        dtype: Any = None,
+    ):
+        super().__init__(from_logits, label_smoothing, axis, reduction, name, dtype)
+        self.arguments.update(alpha=alpha, gamma=gamma)
+
+
+class SparseCategoricalCrossentropy(_Crossentropy):
+    """:func:`sparse_categorical_crossentropy` as a loss; from the logits where a softmax made the predictions.
+
+    >>> loss = SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
+    >>> float(loss([1, -1], [[100.0, 0.0], [0.0, 0.0]]))
+    100.0
+    """
+
+    function, kind = sparse_categorical_crossentropy, "softmax"
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        axis: int = -1,
+        name: str | None = None,
+        dtype: Any = None,
+    ):
+        super().__init__(reduction, name, dtype, from_logits=from_logits, ignore_class=ignore_class, axis=axis)
+
+    def call(self, y_true: Any, y_pred: Any) -> jax.Array:
+        return sparse_categorical_crossentropy(y_true, y_pred, **self.arguments)
+
+    def counted(self, y_true: Any) -> jax.Array | None:
+        """False at ``ignore_class``, in the shape of the targets; None where no class is ignored."""
+        ignored = self.arguments["ignore_class"]
+        return None if ignored is None else jnp.asarray(y_true).astype(jnp.int32) != ignored
+
+    def _clipped(self, y_true: Any, p: jax.Array) -> jax.Array:
+        axis = self.arguments["axis"]
+        return at_label(class_labels(y_true, p, axis), normalized(p, axis), axis) < EPSILON
+
+    def _check_classes(self, y_true: np.ndarray, pred_shape: tuple[int | None, ...], axis: int) -> None:
+        del y_true, pred_shape, axis
+
+    def check(self, y_true: np.ndarray, pred_shape: tuple[int | None, ...]) -> None:
+        """Refuse labels of a wrong shape (ShapeError), and those that are no class, naming the worst (DataError)."""
+        axis = self.arguments["axis"] % len(pred_shape)
+        expected, shape = _without(pred_shape, axis), y_true.shape
+        if len(shape) == len(pred_shape) and shape[axis] == 1:
+            shape = _without(shape, axis)
+        if len(shape) != len(expected) or any(n not in (m, None) for m, n in zip(shape[1:], expected[1:], strict=True)):
+            one_hot = len(y_true.shape) == len(pred_shape) and y_true.shape[axis] == pred_shape[axis]
+            raise ShapeError(
+                f"Loss '{self.name}' takes one integer label for each prediction.",
+                received=f"targets of shape {y_true.shape}, predictions of shape {describe(pred_shape)}",
+                because=f"labels for these predictions have shape {describe(expected)}",
+                do="Use categorical_crossentropy for one-hot targets."
+                if one_hot
+                else "Give labels of that shape, or change the last layer.",
+            )
+        check_finite(self.name, y_true)
+        _check_labels(self, y_true, pred_shape, axis)
+
+
+def _check_labels(loss: SparseCategoricalCrossentropy, y_true: np.ndarray, pred_shape: Any, axis: int) -> None:
+    """Refuse labels that are no class, naming the one farthest from being one."""
+    classes, ignored = pred_shape[axis], loss.arguments["ignore_class"]
+    if classes is None or not y_true.size:
+        return
+    labels = y_true.astype(np.float64)
+    # How far a label is from being a class; a fraction is off by its distance to a whole number.
+    excess = np.maximum.reduce([-labels, labels - (classes - 1), np.abs(labels - np.round(labels))])
+    if ignored is not None:
+        excess[y_true == ignored] = 0.0
+    if excess.max() <= 0:
+        return
+    worst = np.unravel_index(int(excess.argmax()), y_true.shape)
+    label = y_true[worst].item()
+    if label != round(label):
+        because, do = "a class label is a whole number", "Use a regression loss, or turn the targets into labels."
+    elif labels.min() >= 1 and labels.max() == classes:
+        because, do = "labels start at 0, and these start at 1", "Subtract 1 from the labels."
+    elif label < 0:
+        because = "labels start at 0"
+        do = f"Renumber the labels, or pass ignore_class={int(label)} to leave these out."
+    else:
+        because = f"predictions of shape {describe(pred_shape)} have {classes} classes"
+        do = f"Give the last layer {int(labels.max()) + 1} units, or renumber the labels."
+    raise DataError(
+        f"Loss '{loss.name}' takes integer labels from 0 to {classes - 1} ({classes} classes).",
+        received=f"label {label} in row {worst[0]}; {int((excess > 0).sum())} of {y_true.size} labels are no class",
+        because=because,
+        do=do,
+    )

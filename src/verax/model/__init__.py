@@ -1,0 +1,1 @@
+"""Models: compile, fit, evaluate, predict."""

@@ -1,0 +1,360 @@
+"""``fit``: epochs of training steps, each followed by its validation, every number a reading."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from verax.callbacks import CallbackList, History, Logs, ProgressLine
+from verax.data import make_source, split, unpack
+from verax.data.source import Source
+from verax.engine.objective import Objective
+from verax.engine.readings import layer_modes, readings_of
+from verax.engine.step import Carry, Pass
+from verax.errors import DataError, InputError
+from verax.frame.frame import load_values, values
+from verax.frame.mode import Mode, ModeMap
+from verax.frame.seeds import next_key, next_seed
+from verax.frame.symbolic import SymbolicTensor
+from verax.frame.tree import Tree
+from verax.ledger.facts import Facts, Rows
+from verax.ledger.reading import Reading
+from verax.ledger.record import EpochRecord
+from verax.model.compile import Compiled, Outputs, check_targets
+from verax.model.passes import INFER, Chunks, logs_of, measure, program, symbolic_of, train_rule
+
+if TYPE_CHECKING:
+    from verax.model.model import Model
+
+__all__ = ["Arguments", "fit", "train_on_batch"]
+
+_log = logging.getLogger("verax")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of ``fit``."""
+
+    x: Any = None
+    y: Any = None
+    batch_size: int | None = None
+    epochs: int = 1
+    verbose: int = 1
+    callbacks: Any = None
+    validation_split: float = 0.0
+    validation_data: Any = None
+    shuffle: bool | str = True
+    class_weight: Mapping[int, float] | None = None
+    sample_weight: Any = None
+    initial_epoch: int = 0
+    steps_per_epoch: int | None = None
+    validation_steps: int | None = None
+    validation_batch_size: int | None = None
+    validation_freq: int | list[int] = 1
+    mode: Any = "train"
+    check_finite: bool = False
+
+
+def note(text: str) -> None:
+    """Tell something a person may want to know and need not act on."""
+    _log.info(text)
+
+
+def verbosity(verbose: str | int) -> int:
+    """``"auto"`` -> 1."""
+    if verbose == "auto":
+        return 1
+    if verbose not in (0, 1, 2):
+        raise InputError("verbose says how much is printed.", received=repr(verbose), do="Use 'auto', 0, 1 or 2.")
+    return int(verbose)
+
+
+def flat(callbacks: Any) -> list[Any]:
+    """Callbacks as a list."""
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+
+
+def weights_fact(source: Source, sample_weight: Any, class_weight: Any) -> str:
+    """How rows are weighted, in words."""
+    given = sample_weight is not None or (source.spec.weight is not None and class_weight is None)
+    said = ["sample weights"] * given + ["class weights"] * (class_weight is not None)
+    return " and ".join(said) or "none"
+
+
+def fit(model: Model, compiled: Compiled, arguments: Arguments) -> History:
+    """Train: see ``Model.fit``."""
+    for name, value, least in (("epochs", arguments.epochs, 1), ("initial_epoch", arguments.initial_epoch, 0)):
+        if not isinstance(value, int) or value < least:
+            raise InputError(f"fit({name}=...) counts epochs.", received=repr(value), do=f"Use an int >= {least}.")
+    train, validation = _sources(arguments)
+    outputs = model.prepare(symbolic_of(train.spec.x, SymbolicTensor))
+    objective = compiled.objective(model, outputs, train.spec.y)
+    _check_resident(objective, outputs, train)
+    if validation is not None:
+        val_objective = compiled.objective(model, outputs, validation.spec.y)
+        _check_resident(val_objective, outputs, validation)
+    modes = ModeMap.of(arguments.mode, default=Mode.TRAIN)
+    modes.check_paths(place.path for _, place in Tree.of(model).layers.values())
+    run = _Fit(model, compiled, arguments, train, validation, outputs, objective, modes)
+    return run.all_epochs()
+
+
+def _sources(arguments: Arguments) -> tuple[Source, Source | None]:
+    a = arguments
+    train = make_source(
+        a.x,
+        a.y,
+        a.sample_weight,
+        batch_size=a.batch_size,
+        class_weight=a.class_weight,
+        label="training rows",
+        steps=a.steps_per_epoch,
+        check_finite=a.check_finite,
+    )
+    if a.validation_data is not None:
+        if isinstance(a.validation_data, (tuple, list)):
+            x, y, weight = unpack(a.validation_data, "validation_data")
+        else:
+            x, y, weight = a.validation_data, None, None
+        own = a.validation_batch_size or (train.batch_size if train.resident else None)
+        validation = make_source(
+            x,
+            y,
+            weight,
+            batch_size=own if _is_rows(x) else None,
+            label="validation rows",
+            check_finite=a.check_finite,
+        )
+        return train, validation
+    if a.validation_split:
+        return split(train, a.validation_split, validation_batch_size=a.validation_batch_size)
+    return train, None
+
+
+def _is_rows(x: Any) -> bool:
+    return not (hasattr(x, "__next__") or isinstance(x, Source) or (hasattr(x, "__getitem__") and not _has_rows(x)))
+
+
+def _has_rows(x: Any) -> bool:
+    return hasattr(x, "shape") or isinstance(x, (list, tuple, Mapping, range))
+
+
+def _check_resident(objective: Objective, outputs: Outputs, source: Source) -> None:
+    if source.resident:
+        check_targets(objective, outputs, source.arrays.y)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@dataclass
+class _Fit:
+    """One run of ``fit``."""
+
+    model: Model
+    compiled: Compiled
+    arguments: Arguments
+    train: Source
+    validation: Source | None
+    outputs: Outputs
+    objective: Objective
+    modes: ModeMap
+
+    def __post_init__(self) -> None:
+        self.key = next_key()
+        self.seed = next_seed()
+        self.rate: Any = None
+        a = self.arguments
+        self.history = History()
+        self.progress = ProgressLine() if a.verbose else None
+        mine = [self.history, *([self.progress] if self.progress else [])]
+        self.callbacks = CallbackList([*flat(a.callbacks), *mine])
+        self.callbacks.set_model(self.model)
+        self.callbacks.set_params(
+            {
+                "verbose": a.verbose,
+                "epochs": a.epochs,
+                "steps": a.steps_per_epoch or self.train.steps,
+                "chunks": True,
+                "validation_freq": a.validation_freq,
+            }
+        )
+
+    def all_epochs(self) -> History:
+        """Run the epochs; whatever ends them, the model has the last finished step's weights."""
+        self.model._model.history = self.history
+        self.model.stop_training = False
+        logs = Logs()
+        try:
+            self.callbacks.on_train_begin()
+            for epoch in range(self.arguments.initial_epoch, self.arguments.epochs):
+                logs = self._epoch(epoch)
+                if self.model.stop_training:
+                    break
+            self._finish_averages()
+            self.callbacks.on_train_end(logs)
+        finally:
+            if self.progress is not None:
+                self.progress.close()
+        return self.history
+
+    def _epoch(self, epoch: int) -> Logs:
+        self.callbacks.on_epoch_begin(epoch)
+        record = EpochRecord(epoch, self.key, self.compiled.steps)
+        readings = self._train(epoch, record)
+        if self.validation is not None and self._validates(epoch):
+            readings.update(self._validate(epoch))
+        logs = logs_of(readings)
+        self.callbacks.on_epoch_end(epoch, logs)
+        return logs
+
+    # ---- training ------------------------------------------------------------------------------------------------
+
+    def _train(self, epoch: int, record: EpochRecord) -> dict[str, Reading]:
+        model, a = self.model, self.arguments
+        observe = Pass(self.objective.observe, self.modes)
+        rule = train_rule(model, self.compiled)
+
+        def step(carry: Carry, batch: Any, key: jax.Array) -> tuple[Carry, Any]:
+            return model.train_step(carry, batch, key, observe, rule)
+
+        loop = program(model, "train", self.objective, self.modes, step)
+        feed = self.train.feed(epoch, shuffle=a.shuffle, seed=self.seed, steps=a.steps_per_epoch)
+        acts = self.callbacks.acts_between_batches()
+        chunks = Chunks(
+            self.train, feed, one_by_one=acts, check=lambda y: check_targets(self.objective, self.outputs, y)
+        )
+        carry = self._begin()
+        done = rows = 0
+        iterator = iter(chunks)
+        while True:
+            if acts:  # a callback may have set weights, frozen layers or changed the rate since the last step
+                self.callbacks.on_train_batch_begin(done, Logs())
+                loop = program(model, "train", self.objective, self.modes, step)
+                carry = self._begin()
+            chunk = next(iterator, None)
+            if chunk is None:
+                break
+            carry, tallies = chunks.run(
+                loop, carry, chunk, key=self.key, first=self.compiled.steps, eager=self.compiled.run_eagerly
+            )
+            count = len(chunk[1])
+            self._keep(carry, count)
+            record.tallies.append(tallies)
+            record.rows.append(chunk[2])
+            rows += chunk[1].size
+            self._tell(record, tallies, count, done, rows, acts)
+            done += count
+            if self.model.stop_training and acts:
+                break
+        if not record.tallies:
+            raise DataError(
+                f"Epoch {epoch + 1} was to be trained.", received="no batch", because="the training rows are used up"
+            )
+        record.modes = layer_modes(self.objective.seen[self.modes.key()])
+        record.weights = {**carry.params, **carry.state}
+        return readings_of(self.objective, record.folded(), self._facts(rows))
+
+    def _begin(self) -> Carry:
+        params, state = values(self.model)
+        compiled, optimizer = self.compiled, self.compiled.optimizer
+        if compiled.opt_state is None or compiled.trained != frozenset(params):
+            compiled.opt_state = optimizer.init(params)
+            compiled.trained = frozenset(params)
+        elif not callable(optimizer.learning_rate) and optimizer.learning_rate != self.rate:
+            compiled.opt_state = optimizer.with_learning_rate(compiled.opt_state, optimizer.learning_rate)
+        self.rate = optimizer.learning_rate
+        return Carry.begin(params, state, compiled.opt_state, compiled.steps)
+
+    def _keep(self, carry: Carry, count: int) -> None:
+        # Arrays are immutable and nothing is donated: whoever held the old values still holds them.
+        load_values(self.model, carry.params, carry.state)
+        self.compiled.opt_state = carry.opt
+        self.compiled.steps += count
+
+    def _tell(self, record: EpochRecord, tallies: Any, count: int, done: int, rows: int, acts: bool) -> None:
+        callbacks = self.callbacks
+        if callbacks.reads_batches():
+            for i in range(count):
+                if not acts:
+                    callbacks.on_train_batch_begin(done + i, Logs())
+                upto = EpochRecord(record.epoch, record.key, record.first_step)
+                upto.tallies = [*record.tallies[:-1], jax.tree.map(lambda leaf, i=i: leaf[: i + 1], tallies)]
+                callbacks.on_train_batch_end(done + i, logs_of(readings_of(self.objective, upto.folded(), Facts())))
+        if self.progress is not None:
+            running = readings_of(self.objective, record.folded(), self._facts(rows))
+            callbacks.on_chunk_end(done + count, logs_of(running))
+
+    def _facts(self, rows: int) -> Facts:
+        seen = self.objective.seen[self.modes.key()]
+        return Facts(
+            params="each step's own",
+            draws="as drawn" if seen.draws else "none",
+            modes=layer_modes(seen),
+            weights=weights_fact(self.train, self.arguments.sample_weight, self.arguments.class_weight),
+            dtype=self.model.compute_dtype,
+            rows=Rows("training rows", rows, self.train.rows),
+        )
+
+    def _finish_averages(self) -> None:
+        # As in Keras: with use_ema the model ends with the averaged weights.
+        averaged = self.compiled.optimizer.averaged(self.compiled.opt_state) if self.compiled.opt_state else None
+        if averaged:
+            load_values(self.model, averaged)
+
+    # ---- validation ----------------------------------------------------------------------------------------------
+
+    def _validates(self, epoch: int) -> bool:
+        freq = self.arguments.validation_freq
+        return (epoch + 1) % freq == 0 if isinstance(freq, int) else epoch + 1 in freq
+
+    def _validate(self, epoch: int) -> dict[str, Reading]:
+        assert self.validation is not None
+        given = self.arguments.validation_data
+        weighted = isinstance(given, (tuple, list)) and len(given) == 3
+        inner = [callback for callback in self.callbacks if callback is not self.history]
+        return measure(
+            self.model,
+            self.compiled,
+            self.validation,
+            self.outputs,
+            modes=INFER,
+            key=jax.random.fold_in(self.key, epoch),
+            params=f"the end of epoch {epoch + 1}",
+            weights="sample weights" if weighted else weights_fact(self.validation, None, None),
+            steps=self.arguments.validation_steps,
+            prefix="val_",
+            callbacks=_bare(inner, self.model, self.callbacks),
+        ).readings
+
+
+def _bare(callbacks: list[Any], model: Model, of: CallbackList) -> CallbackList:
+    listed = CallbackList(callbacks)
+    listed.set_model(model)
+    listed.params = of.params
+    return listed
+
+
+def train_on_batch(
+    model: Model, compiled: Compiled, x: Any, y: Any, sample_weight: Any, class_weight: Any
+) -> dict[str, Reading]:
+    """One step on one batch: see ``Model.train_on_batch``."""
+    rows = len(jax.tree.leaves(x)[0])
+    arguments = Arguments(
+        x=x,
+        y=y,
+        batch_size=rows,
+        verbose=0,
+        shuffle=False,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
+    )
+    history = model.history
+    try:
+        done = fit(model, compiled, arguments)
+    finally:
+        model._model.history = history
+    return {name: readings[0] for name, readings in done.readings.items()}

@@ -1,0 +1,561 @@
+"""Model: a layer that is trained, measured and asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import jax
+
+from verax.callbacks import CallbackList, History, ProgressLine
+from verax.data import make_source
+from verax.engine.step import Carry, Pass, Rule, train_step
+from verax.errors import DataError, InputError, ShapeError, UnknownNameError
+from verax.frame.current import active_frame
+from verax.frame.frame import call
+from verax.frame.graph import Graph
+from verax.frame.mode import Mode, ModeMap
+from verax.frame.seeds import next_key
+from verax.frame.symbolic import SymbolicTensor, infer_spec, is_symbolic
+from verax.frame.tree import Tree
+from verax.layers import Layer
+from verax.ledger.reading import Reading
+from verax.model import fitting, passes, summary, weights
+from verax.model.compile import Compiled, Outputs, require_compiled
+
+__all__ = ["Model"]
+
+
+@dataclass
+class _Core:
+    """What a model has beside its layers."""
+
+    graph: Graph | None = None
+    compiled: Compiled | None = None
+    history: History | None = None
+    stop_training: bool = False
+    inputs: Any = None  # symbolic tensors of the inputs it was built for
+    outputs: Outputs | None = None
+    prepared: Any = None  # the signature of the inputs ``outputs`` was found for
+    programs: dict[Any, Any] = field(default_factory=dict)
+
+
+class Model(Layer):
+    """A model: functional (``Model(inputs, outputs)``), or a subclass with a ``call``.
+
+    Args:
+        inputs: A symbolic tensor, or a list or dict of them, made with ``Input``.
+        outputs: Symbolic tensors made from them by calling layers.
+        name, trainable, dtype: As in ``Layer``.
+
+    >>> import numpy as np, verax
+    >>> verax.utils.set_random_seed(0)
+    >>> x = verax.Input((2,))
+    >>> model = verax.Model(x, verax.layers.Dense(1)(x))
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> history = model.fit(np.ones((4, 2)), np.ones(4), epochs=2, verbose=0)
+    >>> history.history["loss"][1] < history.history["loss"][0]
+    True
+    """
+
+    _apart: ClassVar[frozenset[str]] = frozenset({"_core", "_model"})
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        model = super().__new__(cls, *args, **kwargs)
+        object.__setattr__(model, "_model", _Core())
+        return model
+
+    def __init__(
+        self,
+        inputs: Any = None,
+        outputs: Any = None,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: Any = None,
+    ):
+        super().__init__(name=name, trainable=trainable, dtype=dtype)
+        if (inputs is None) != (outputs is None):
+            raise InputError(
+                "A functional model is made of inputs and outputs.",
+                received="only " + ("outputs" if inputs is None else "inputs"),
+                do="Pass both, or subclass Model and define call.",
+            )
+        if inputs is not None:
+            self._model.graph = Graph.between(inputs, outputs)
+            self._model.inputs = inputs
+            self._core.built = True
+
+    # ---- as a layer ----------------------------------------------------------------------------------------------
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights for inputs of a shape, without data: ``model.build((None, 8))``."""
+        if active_frame() is not None:
+            return  # called by the frame: the layers build themselves as ``call`` runs
+
+        def is_shape(value: Any) -> bool:
+            return isinstance(value, tuple) and all(n is None or isinstance(n, int) for n in value)
+
+        self.prepare(
+            jax.tree.map(lambda s: SymbolicTensor((None, *s[1:]), self.compute_dtype), input_shape, is_leaf=is_shape)
+        )
+
+    build.traces = True  # type: ignore[attr-defined]
+
+    def call(self, inputs: Any) -> Any:
+        """Run the graph."""
+        if self._model.graph is None:
+            return super().call(inputs)
+        return self._model.graph.run(_matched(self, self._model.graph, inputs))
+
+    def children(self) -> Iterator[tuple[str, str, Any]]:
+        """The graph's layers by name, then what attributes hold."""
+        if self._model.graph is not None:
+            for i, layer in enumerate(self._model.graph.layers):
+                yield layer.name, str(i), layer
+        yield from super().children()
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers directly below."""
+        return [child for _, _, child in self.children() if isinstance(child, Layer)]
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """A layer by name or by position."""
+        layers = self.layers
+        if index is not None:
+            return layers[index]
+        for layer in layers:
+            if layer.name == name:
+                return layer
+        raise UnknownNameError.among(f"layer of {self.name!r}", name, [layer.name for layer in layers])
+
+    @property
+    def inputs(self) -> list[SymbolicTensor]:
+        """The symbolic inputs the model was made or built with."""
+        return jax.tree.leaves(self._model.inputs, is_leaf=is_symbolic)
+
+    @property
+    def outputs(self) -> list[SymbolicTensor]:
+        """The symbolic outputs of a functional model."""
+        graph = self._model.graph
+        return [] if graph is None else jax.tree.leaves(graph.outputs, is_leaf=is_symbolic)
+
+    @property
+    def input(self) -> Any:
+        """The symbolic inputs, in the structure given."""
+        return self._model.inputs
+
+    @property
+    def output(self) -> Any:
+        """The symbolic outputs of a functional model, in the structure given."""
+        return None if self._model.graph is None else self._model.graph.outputs
+
+    @property
+    def input_shape(self) -> Any:
+        """The shape of the input, or their structure."""
+        return jax.tree.map(lambda t: t.shape, self._model.inputs, is_leaf=is_symbolic)
+
+    @property
+    def output_shape(self) -> Any:
+        """The shape of the output, or their structure."""
+        return jax.tree.map(lambda t: t.shape, infer_spec(self, (self._model.inputs,), {}), is_leaf=is_symbolic)
+
+    def summary(self, print_fn: Callable[[str], Any] | None = None) -> None:
+        """Print the layers: output shape, parameters, whether they are trained, what in them depends on the mode."""
+        summary.show(self, print_fn)
+
+    # ---- to be trained -------------------------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+    ) -> None:
+        """Say how to train and what to measure.
+
+        Args:
+            optimizer: A name or an optimizer.
+            loss: A name, a function (target, prediction) -> values of each row, a Loss, or a list or dict of those, one
+                for each output.
+            loss_weights: A number for each output; the objective is Σ weight · loss + Σ penalties.
+            metrics: Names, functions or Metrics; for several outputs a list of lists, or a dict by output name.
+            weighted_metrics: The same, of rows weighted by sample weights.
+            run_eagerly: Run steps without compiling them, to debug a layer with print and breakpoints.
+            steps_per_execution: Noted and not needed: Verax runs as many steps in one program as keeps progress live.
+        """
+        if steps_per_execution != 1:
+            fitting.note(
+                f"steps_per_execution={steps_per_execution} changes nothing: Verax already runs as many steps in one "
+                "compiled program as keeps progress and Ctrl-C live."
+            )
+        self._model.compiled = Compiled.of(
+            optimizer,
+            loss=loss,
+            loss_weights=loss_weights,
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            run_eagerly=run_eagerly,
+        )
+        self._model.programs.clear()
+
+    @property
+    def compiled(self) -> bool:
+        """Whether ``compile`` was called."""
+        return self._model.compiled is not None
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer given to ``compile``."""
+        return None if self._model.compiled is None else self._model.compiled.optimizer
+
+    @property
+    def loss(self) -> Any:
+        """The loss given to ``compile``."""
+        return None if self._model.compiled is None else self._model.compiled.loss
+
+    @property
+    def history(self) -> History | None:
+        """The history of the last ``fit``, complete up to where it ended, also when it was interrupted."""
+        return self._model.history
+
+    @property
+    def stop_training(self) -> bool:
+        """Set to True by a callback to end ``fit`` after the epoch."""
+        return self._model.stop_training
+
+    @stop_training.setter
+    def stop_training(self, value: bool) -> None:
+        self._model.stop_training = bool(value)
+
+    @property
+    def programs(self) -> dict[Any, Any]:
+        """The compiled programs."""
+        return self._model.programs
+
+    def train_step(self, carry: Carry, batch: Any, key: jax.Array, observe: Pass, optimizer: Rule) -> tuple[Carry, Any]:
+        """One training step; override it to train in another way. It is traced once and compiled into the loop.
+
+        Args:
+            carry: ``params``, ``state``, ``opt`` (the optimizer's state) and ``step``.
+            batch: (x, y, sample weights) of the step.
+            key: From which the step's draws are made.
+            observe: (params, state, batch, key=) -> (objective, (new state, tallies)).
+            optimizer: ``update(grads, opt, params) -> (params, opt)``.
+
+        Returns:
+            The next carry, and the tallies that ``observe`` gave.
+        """
+        return train_step(observe, optimizer, carry, batch, key=key)
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool | str = True,
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | list[int] = 1,
+        *,
+        mode: Any = "train",
+        check_finite: bool = False,
+    ) -> History:
+        """Train the model, and say what every number measured.
+
+        Args:
+            x: Inputs, (rows, ...): arrays, lists, frames, dicts or lists of them, a sequence of batches, a generator.
+            y: Targets, (rows, ...); none with batches, which bring their own.
+            batch_size: Rows in a batch; 32.
+            epochs: The epoch to stop at.
+            verbose: "auto" (1), 0 (silent), 1 (a progress line), 2 (a line an epoch).
+            callbacks: Callbacks. One with batch hooks makes the loop run step by step, unless it says ``replay``.
+            validation_split: The last fraction of the rows, kept for validation.
+            validation_data: (x, y), (x, y, sample_weight), or batches; measured at the end of each epoch.
+            shuffle: Whether rows come in a new order each epoch.
+            class_weight: class -> weight of its rows in the loss.
+            sample_weight: Weight of each row in the loss, (rows,) or (rows, steps).
+            initial_epoch: The epoch to begin at.
+            steps_per_epoch, validation_steps: At most this many batches.
+            validation_batch_size: ``batch_size`` when None.
+            validation_freq: Validate every so many epochs, or after the epochs listed (counted from 1).
+            mode: "train"; "infer" runs every layer in inference mode while parameters are trained; or a dict by effect
+                ("dropout", "batch_statistics", ...) or layer path.
+            check_finite: Refuse NaN and infinities in x and y.
+
+        Returns:
+            The History: ``.history`` name -> numbers, ``.readings`` name -> Readings, each with what it measured.
+
+        Differs from Keras: reported losses are Σ over rows / Σ weights, so they depend neither on the batch size nor on
+        a short last batch; the metric of a masked sequence counts real tokens only; Ctrl-C leaves ``model.history`` and
+        the last finished step's weights.
+        """
+        return fitting.fit(
+            self,
+            require_compiled(self._model.compiled, self, "fit"),
+            fitting.Arguments(
+                x=x,
+                y=y,
+                batch_size=batch_size,
+                epochs=epochs,
+                verbose=fitting.verbosity(verbose),
+                callbacks=callbacks,
+                validation_split=validation_split,
+                validation_data=validation_data,
+                shuffle=shuffle,
+                class_weight=class_weight,
+                sample_weight=sample_weight,
+                initial_epoch=initial_epoch,
+                steps_per_epoch=steps_per_epoch,
+                validation_steps=validation_steps,
+                validation_batch_size=validation_batch_size,
+                validation_freq=validation_freq,
+                mode=mode,
+                check_finite=check_finite,
+            ),
+        )
+
+    # ---- to be measured and asked --------------------------------------------------------------------------------
+
+    def measure(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        sample_weight: Any = None,
+        steps: int | None = None,
+        *,
+        mode: Any = "infer",
+        check_finite: bool = False,
+        callbacks: CallbackList | None = None,
+    ) -> dict[str, Reading]:
+        """Measure losses and metrics on data: name -> Reading. ``evaluate`` returns their values.
+
+        Args:
+            x, y, batch_size, sample_weight, check_finite: As in ``fit``.
+            steps: At most this many batches.
+            mode: "infer", "train", or a dict by effect or layer path. Nothing is updated in any.
+        """
+        compiled = require_compiled(self._model.compiled, self, "evaluate")
+        source = make_source(
+            x, y, sample_weight, batch_size=batch_size, label="rows", check_finite=check_finite, steps=steps
+        )
+        outputs = self.prepare(passes.symbolic_of(source.spec.x, SymbolicTensor))
+        modes = ModeMap.of(mode) if not isinstance(mode, Mapping) else ModeMap.of(mode, default=Mode.INFER)
+        modes.check_paths(place.path for _, place in Tree.of(self).layers.values())
+        found = passes.measure(
+            self,
+            compiled,
+            source,
+            outputs,
+            modes=modes,
+            key=next_key(),
+            weights=fitting.weights_fact(source, sample_weight, None),
+            steps=steps,
+            callbacks=callbacks,
+        )
+        return found.readings
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        *,
+        mode: Any = "infer",
+        check_finite: bool = False,
+    ) -> Any:
+        """The loss, or ``[loss, *metrics]``, of data; with ``return_dict`` by name. See ``measure`` for the arguments.
+
+        Differs from Keras: the value does not depend on the batch size, masks and weights included.
+        """
+        listed = self._callbacks(callbacks, verbose, steps)
+        progress = listed.find(ProgressLine)
+        try:
+            readings = self.measure(
+                x, y, batch_size, sample_weight, steps, mode=mode, check_finite=check_finite, callbacks=listed
+            )
+        finally:
+            if progress is not None:
+                progress.close()
+        found = {name: reading.value for name, reading in readings.items()}
+        if return_dict:
+            return found
+        numbers = list(found.values())
+        return numbers[0] if len(numbers) == 1 else numbers
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Any:
+        """The model's outputs for x, batch by batch, in inference mode: NumPy arrays in the structure it returns."""
+        source = make_source(x, batch_size=batch_size, label="rows", steps=steps)
+        self.prepare(passes.symbolic_of(source.spec.x, SymbolicTensor))
+        listed = self._callbacks(callbacks, verbose, source.steps if steps is None else steps)
+        progress = listed.find(ProgressLine)
+        try:
+            return passes.predict(self, source, modes=passes.INFER, key=next_key(), steps=steps, callbacks=listed)
+        finally:
+            if progress is not None:
+                progress.close()
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Take one step on one batch; return what was measured on it before the update.
+
+        Differs from Keras: the numbers are this batch's, where Keras averages over all calls since the last ``fit``.
+        """
+        compiled = require_compiled(self._model.compiled, self, "train_on_batch")
+        readings = fitting.train_on_batch(self, compiled, x, y, sample_weight, class_weight)
+        found = {name: reading.value for name, reading in readings.items()}
+        return found if return_dict else next(iter(found.values())) if len(found) == 1 else list(found.values())
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+        """Measure one batch in inference mode."""
+        rows = len(jax.tree.leaves(x)[0])
+        return self.evaluate(x, y, batch_size=rows, sample_weight=sample_weight, verbose=0, return_dict=return_dict)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """The outputs of one batch in inference mode."""
+        return self.predict(x, batch_size=len(jax.tree.leaves(x)[0]), verbose=0)
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of what ``evaluate`` returns; empty until something was measured."""
+        compiled = self._model.compiled
+        if compiled is None or not compiled.objectives:
+            return []
+        objective = list(compiled.objectives.values())[-1]
+        several = [f"{t.name}_loss" for t in objective.terms] if len(objective.terms) > 1 else []
+        return ["loss", *several, *(m.name for m in objective.meters)]
+
+    # ---- weights on disk -----------------------------------------------------------------------------------------
+
+    def save_weights(self, filepath: Any, overwrite: bool = True) -> None:
+        """Write all weights to a ``.npz`` file, path by path; the old file or the new one, never a mix."""
+        weights.save(self, filepath, overwrite=overwrite)
+
+    def load_weights(self, filepath: Any) -> None:
+        """Read weights written by ``save_weights``; nothing is changed when one does not fit."""
+        weights.load(self, filepath)
+
+    # ---- for the rooms of this floor -----------------------------------------------------------------------------
+
+    def prepare(self, inputs: Any) -> Outputs:
+        """Build the model for symbolic inputs, if need be, and tell what it returns."""
+        made = self._model
+        if made.outputs is None or not self._fits(inputs):
+            structure = infer_spec(self, (inputs,), {})
+            if made.graph is None:
+                made.inputs = inputs
+            made.outputs = _outputs(self, made.graph, structure)
+            made.prepared = _signature(inputs)
+        return made.outputs
+
+    def forward(self, modes: ModeMap) -> Callable[..., Any]:
+        """(params, state, inputs, key) -> output, in these modes."""
+        return lambda params, state, x, key: call(self, params, state, (x,), mode=modes, key=key).output
+
+    def _fits(self, inputs: Any) -> bool:
+        return self._model.prepared == _signature(inputs)
+
+    def _callbacks(self, callbacks: Any, verbose: str | int, steps: int | None) -> CallbackList:
+        if isinstance(callbacks, CallbackList):
+            return callbacks
+        level = fitting.verbosity(verbose)
+        listed = CallbackList([*fitting.flat(callbacks), *([ProgressLine()] if level else [])])
+        listed.set_model(self)
+        listed.set_params({"verbose": level, "epochs": 1, "steps": steps, "chunks": True})
+        return listed
+
+
+def _signature(inputs: Any) -> Any:
+    leaves, treedef = jax.tree.flatten(inputs, is_leaf=is_symbolic)
+    return treedef, tuple((t.shape, t.dtype) for t in leaves)
+
+
+def _outputs(model: Model, graph: Graph | None, structure: Any) -> Outputs:
+    leaves, _ = jax.tree.flatten(structure, is_leaf=is_symbolic)
+    shapes = tuple(leaf.shape for leaf in leaves)
+    if isinstance(structure, Mapping):
+        names = tuple(str(key) for key in sorted(structure))
+    elif graph is not None:
+        names = tuple(t.name for t in jax.tree.leaves(graph.outputs, is_leaf=is_symbolic))
+        names = tuple(n if names.count(n) == 1 else f"{n}_{i}" for i, n in enumerate(names))
+    elif len(leaves) == 1:
+        names = (model.name,)
+    else:
+        names = tuple(f"output_{i}" for i in range(len(leaves)))
+    return Outputs(names, shapes)
+
+
+def _matched(model: Model, graph: Graph, inputs: Any) -> list[Any]:
+    """Inputs in the order of the graph's, each of its Input's rank and dtype."""
+    wanted = jax.tree.leaves(graph.inputs, is_leaf=is_symbolic)
+    if isinstance(inputs, Mapping) and not isinstance(graph.inputs, Mapping):
+        missing = [t.name for t in wanted if t.name not in inputs]
+        if missing:
+            raise DataError(
+                f"Model {model.name!r} was called on a dict.",
+                received=f"the keys {sorted(inputs)}",
+                because=f"its inputs are named {[t.name for t in wanted]}",
+                do=f"Add {missing[0]!r}.",
+            )
+        inputs = [inputs[t.name] for t in wanted]
+    given = jax.tree.leaves(inputs)
+    if len(given) != len(wanted):
+        raise ShapeError(
+            f"Model {model.name!r} was called.",
+            received=f"{len(given)} inputs",
+            because=f"it has {len(wanted)}: {', '.join(t.name for t in wanted)}",
+            do="Give a list in that order, or a dict by name.",
+        )
+    frame = active_frame()
+    unknown = frame.unknown if frame is not None else frozenset[int]()
+    return [_as_input(model, tensor, array, unknown) for tensor, array in zip(wanted, given, strict=True)]
+
+
+def _as_input(model: Model, tensor: SymbolicTensor, array: Any, unknown: frozenset[int]) -> Any:
+    shape = tuple(array.shape)
+    if len(shape) == len(tensor.shape) - 1 and tensor.shape[-1] == 1:
+        array = array[..., None]  # (rows,) for Input((1,)), as Keras allows
+    fits = array.ndim == len(tensor.shape) and all(
+        want is None or have == want or have in unknown for want, have in zip(tensor.shape, array.shape, strict=True)
+    )
+    if not fits:
+        raise ShapeError(
+            f"Model {model.name!r} was called.",
+            received=f"an input of shape {tuple(None if n in unknown else n for n in shape)} for {tensor.name!r}",
+            because=f"that Input has shape {tensor.shape}",
+            do="Give rows of that shape, the batch axis first.",
+        )
+    return array if array.dtype.name == tensor.dtype else array.astype(tensor.dtype)

@@ -1,0 +1,75 @@
+"""Weights in a file: path by path, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from verax.errors import DataError, InputError
+from verax.frame.frame import load_values
+from verax.frame.tree import Tree
+
+if TYPE_CHECKING:
+    from verax.model.model import Model
+
+__all__ = ["load", "save"]
+
+
+def save(model: Model, filepath: Any, *, overwrite: bool = True) -> None:
+    """Write all weights to ``filepath``, a ``.npz``: an array for each path.
+
+    The file is written beside its place and moved there when it is complete, so an interruption leaves the old file.
+    """
+    path = _checked(filepath)
+    if path.exists() and not overwrite:
+        raise InputError(f"Weights were to be saved to {path}.", because="the file exists", do="Pass overwrite=True.")
+    arrays = {place.path: np.asarray(v._value) for v, place in Tree.of(model).variables.values()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def load(model: Model, filepath: Any) -> None:
+    """Read weights written by ``save``; all of them, or none when one is missing or of another shape."""
+    path = _checked(filepath)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"Weights were to be loaded from {path}.", received=str(error), because="it is not a whole .npz file"
+        ) from error
+    own = {place.path for _, place in Tree.of(model).variables.values()}
+    if own != arrays.keys():
+        missing, extra = sorted(own - arrays.keys()), sorted(arrays.keys() - own)
+        raise DataError(
+            f"Weights were to be loaded into {model.name!r}.",
+            received=f"a file without {missing[:3]}" if missing else f"a file with {extra[:3]} besides",
+            because="its weights are those of another model",
+            do="Build the model it was saved from, with the same layer names.",
+        )
+    load_values(model, arrays)
+
+
+def _checked(filepath: Any) -> Path:
+    path = Path(filepath)
+    if path.suffix != ".npz":
+        raise InputError(
+            "Weights are kept in a .npz file.", received=str(filepath), do=f"Use {path.with_suffix('.npz').name!r}."
+        )
+    return path

@@ -1,0 +1,8 @@
+"""Models, by Keras' module name."""
+
+from __future__ import annotations
+
+from verax.model.model import Model
+from verax.model.sequential import Sequential
+
+__all__ = ["Model", "Sequential"]
