@@ -105,9 +105,18 @@ def test_batch_size_is_32_or_what_makes_the_steps():
 
 
 def test_epochs_and_seeds_give_different_orders():
-    source = make_source(row_numbers(50), batch_size=50)
+    source = make_source(row_numbers(50), batch_size=10)
     orders = {tuple(take_all(source.feed(e, shuffle=True, seed=s), [1])[0]) for e in range(3) for s in range(3)}
     assert len(orders) == 9
+
+
+def test_shuffling_chooses_the_batches_and_leaves_each_in_ascending_order():
+    batches = take_all(make_source(row_numbers(50), batch_size=12).feed(shuffle=True), [3])
+    assert [len(batch) for batch in batches] == [12, 12, 12, 12, 2]
+    assert all(batch == sorted(batch) for batch in batches)
+    assert sorted(sum(batches, [])) == list(range(50)) != sum(batches, [])
+    whole = take_all(make_source(row_numbers(50), batch_size=50).feed(shuffle=True), [1])
+    assert whole == [list(range(50))]
 
 
 def test_resident_rows_are_put_on_the_device_once_and_are_a_copy():

@@ -149,7 +149,9 @@ def span_of_pass(epoch: int, batches: int, steps: int | None) -> tuple[int, int,
 def rows_in_order(rows: int, batch: int, shuffle: bool | str, seed: int, round_: int) -> np.ndarray:
     """The rows 0..rows-1 in the order of one round, int64 ``(rows,)``.
 
-    The generator is PCG64 seeded with ``SeedSequence(seed, spawn_key=(round,))``.
+    The generator is PCG64 seeded with ``SeedSequence(seed, spawn_key=(round,))``. Shuffling decides which rows share a
+    batch; within a batch they stand in ascending order, which changes nothing but rounding: memory is read forward, and
+    a batch that holds all rows sums to the same bits in every epoch and in every measurement.
 
     >>> rows_in_order(5, 2, False, 0, 0).tolist()
     [0, 1, 2, 3, 4]
@@ -164,7 +166,8 @@ def rows_in_order(rows: int, batch: int, shuffle: bool | str, seed: int, round_:
         full = rows // batch * batch
         within = generator.permuted(order[:full].reshape(-1, batch), axis=1).reshape(-1)
         return np.concatenate([within, generator.permutation(order[full:])])
-    return generator.permutation(order)
+    order, full = generator.permutation(order), rows // batch * batch
+    return np.concatenate([np.sort(order[:full].reshape(-1, batch), axis=1).reshape(-1), np.sort(order[full:])])
 
 
 def check_pass(label: str, epoch: int, shuffle: bool | str, seed: int, steps: int | None) -> None:

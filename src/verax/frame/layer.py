@@ -120,7 +120,7 @@ class Layer:
             raise InputError(
                 f"A {type(self).__name__} was named.", received=repr(name), do="Use a string without '/', or None."
             )
-        core.name, core.named = name, name is not None
+        core.name, core.named = name or automatic_name(type(self).__name__), name is not None
         core.trainable = trainable
         core.policy = DTypePolicy.of(dtype)
         core.activity_regularizer = activity_regularizer
@@ -253,7 +253,7 @@ class Layer:
     @property
     def name(self) -> str:
         """The name given, or an automatic one."""
-        if self._core.name is None:
+        if self._core.name is None:  # a subclass did not call super().__init__()
             self._core.name = automatic_name(type(self).__name__)
         return self._core.name
 

@@ -237,7 +237,8 @@ class Conv2D(_Conv):
     """A convolution over images: (batch, height, width, channels) -> (batch, new height, new width, filters).
 
     ``out[i, j] = activation(sum_{k,l} x[i*s + k*d, j*s + l*d] @ kernel[k, l] + bias)``. Weights: ``kernel`` (kernel
-    height, kernel width, channels / groups, filters), ``bias`` (filters,). Integer images are cast to the compute dtype.
+    height, kernel width, channels / groups, filters), ``bias`` (filters,). Integer images are cast to the
+    compute dtype.
 
     Differs from Keras: strides and dilation may be used together.
 

@@ -72,7 +72,8 @@ def _listed(layer: Layer, inputs: Any) -> list[jax.Array]:
     if not isinstance(inputs, (list, tuple)) or not inputs:
         raise InputError(
             f"{type(layer).__name__} {layer.name!r} was called.",
-            received=f"{type(inputs).__name__}" + (f" of shape {tuple(inputs.shape)}" if hasattr(inputs, "shape") else ""),
+            received=f"{type(inputs).__name__}"
+            + (f" of shape {tuple(inputs.shape)}" if hasattr(inputs, "shape") else ""),
             because="it merges a list of arrays",
             do="Call it as layer([a, b]).",
         )
@@ -124,16 +125,19 @@ class Multiply(_Merge):
         return functools.reduce(jnp.multiply, inputs)
 
     def call(self, inputs: Sequence[jax.Array], mask: Any = None) -> jax.Array:
-        """The product; where an input is masked, it counts as 1."""
+        """The product; where an input is masked, it counts as 1, and where all are, the product is 0."""
+        if mask is None:
+            return super().call(inputs)
         inputs = _listed(self, inputs)
-        if mask is not None:
-            inputs = [x if m is None else _unmasked(x, m) for x, m in zip(inputs, mask, strict=True)]
-        return super().call(inputs)
+        kept = [x if m is None else _where(m, x, 1) for x, m in zip(inputs, mask, strict=True)]
+        product = super().call(kept)
+        some = self.compute_mask(inputs, mask)
+        return product if some is None else _where(some, product, 0)
 
 
-def _unmasked(x: jax.Array, mask: jax.Array) -> jax.Array:
+def _where(mask: jax.Array, x: jax.Array, other: float) -> jax.Array:
     keep = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)).astype(bool)
-    return jnp.where(keep, x, jnp.ones_like(x))
+    return jnp.where(keep, x, jnp.full_like(x, other))
 
 
 @layer_registry.add
@@ -204,9 +208,7 @@ class Concatenate(Layer):
             return None
         rank = inputs[0].ndim
         depth = max(m.ndim for m in mask if m is not None)
-        masks = [
-            jnp.ones(x.shape[:depth], bool) if m is None else m for x, m in zip(inputs, mask, strict=True)
-        ]
+        masks = [jnp.ones(x.shape[:depth], bool) if m is None else m for x, m in zip(inputs, mask, strict=True)]
         if self.axis % rank < depth:
             return jnp.concatenate(masks, self.axis % rank)
         return functools.reduce(jnp.logical_or, masks)

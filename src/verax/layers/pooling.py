@@ -249,7 +249,7 @@ class GlobalMaxPooling2D(_GlobalMaxPooling):
 
 @layer_registry.add
 class GlobalMaxPooling3D(_GlobalMaxPooling):
-    """The maximum of each channel over depth, height and width: (batch, depth, height, width, channels) -> (batch, channels).
+    """The maximum of each channel over depth, height and width: (batch, d, h, w, channels) -> (batch, channels).
 
     Args:
         data_format: ``"channels_last"`` (default) or ``"channels_first"``.
@@ -302,7 +302,7 @@ class GlobalAveragePooling2D(_GlobalAveragePooling):
 
 @layer_registry.add
 class GlobalAveragePooling3D(_GlobalAveragePooling):
-    """The average of each channel over depth, height and width: (batch, depth, height, width, channels) -> (batch, channels).
+    """The average of each channel over depth, height and width: (batch, d, h, w, channels) -> (batch, channels).
 
     Args:
         data_format: ``"channels_last"`` (default) or ``"channels_first"``.

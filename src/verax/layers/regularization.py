@@ -61,8 +61,8 @@ def dropout(x: jax.Array, rate: float, key: jax.Array, noise_shape: tuple[int, .
 class Dropout(_Noise):
     """Sets elements to 0 in training and scales the others, so that the expectation stays (Srivastava et al., 2014).
 
-    In training: ``x * mask / (1 - rate)``, mask 1 with probability ``1 - rate``; otherwise ``x``. The mask is a function
-    of the pass's key, the layer's place and how often it was called: it does not depend on other layers' draws.
+    In training: ``x * mask / (1 - rate)``, mask 1 with probability ``1 - rate``; otherwise ``x``. The mask follows from
+    the pass's key, the layer's place and how often it was called: it does not depend on other layers' draws.
 
     Args:
         rate: The probability of dropping, from 0 to 1.
@@ -200,7 +200,7 @@ class GaussianNoise(_Noise):
 
 @layer_registry.add
 class GaussianDropout(_Noise):
-    """Multiplies by normal noise of mean 1 and variance ``rate / (1 - rate)`` in training (Srivastava et al., 2014, §10).
+    """Multiplies by normal noise of mean 1 and variance ``rate / (1 - rate)`` in training (Srivastava et al., 2014).
 
     Args:
         rate: As in ``Dropout``, whose noise has the same mean and variance; less than 1.

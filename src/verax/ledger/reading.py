@@ -118,7 +118,7 @@ class Reading:
         if "penalties" in f.terms:
             number += f" (data {format_number(self.data)} + penalties {format_number(self.penalties)})"
         clauses = [
-            f"{f.average} of {f.rows}" if "mean" in f.average else f"{f.average}, {f.rows}",
+            f.average.replace("rows", str(f.rows)),
             _params(f),
             _modes(f),
         ]
@@ -152,7 +152,7 @@ def format_number(value: float) -> str:
 
 def _params(f: Facts) -> str:
     if f.params == "each step's own":
-        return "each row measured at its own step's weights, before that step's update, while the weights moved"
+        return "each row at its own step's weights, before the update"
     return "at the weights as they are now" if f.params == "now" else f"at the weights of {f.params}"
 
 

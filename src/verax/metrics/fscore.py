@@ -40,7 +40,7 @@ class FBetaScore(Metric):
         average: str | None = None,
         beta: float = 1.0,
         threshold: float | None = None,
-        name: str | None = None,
+        name: str | None = "fbeta_score",
         dtype: Any = None,
     ):
         super().__init__(name, dtype)
@@ -91,7 +91,7 @@ class F1Score(FBetaScore):
         self,
         average: str | None = None,
         threshold: float | None = None,
-        name: str | None = None,
+        name: str | None = "f1_score",
         dtype: Any = None,
     ):
         super().__init__(average, 1.0, threshold, name, dtype)

@@ -1,0 +1,506 @@
+"""Recurrent layers: one scan over time, for LSTM, GRU and the simple recurrence alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from verax import activations, constraints, initializers, regularizers
+from verax.errors import InputError, ShapeError
+from verax.frame.variable import Variable
+from verax.layers.base import InputSpec, Layer, LayerArguments, along_axis, as_float, check_rate, layer_registry
+from verax.layers.regularization import dropout
+
+__all__ = ["GRU", "LSTM", "SimpleRNN"]
+
+
+class _Recurrent(Layer):
+    """What all recurrent layers share: the weights, the draws, the mask, the direction, and the scan.
+
+    The projection of all inputs is one matrix product before the scan; the weights and the dropout masks are read
+    before it too, so the scan's body is a function of arrays.
+    """
+
+    supports_masking = True
+    gates: int
+    n_states: int = 1
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any,
+        recurrent_activation: Any,
+        use_bias: bool,
+        initializer: tuple[Any, Any, Any],
+        regularizer: tuple[Any, Any, Any],
+        activity_regularizer: Any,
+        constraint: tuple[Any, Any, Any],
+        dropout: float,
+        recurrent_dropout: float,
+        seed: int | None,
+        return_sequences: bool,
+        return_state: bool,
+        go_backwards: bool,
+        unroll: bool,
+        **kwargs: Unpack[LayerArguments],
+    ):
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        if isinstance(units, bool) or not isinstance(units, int) or units < 1:
+            received = f"units={units!r}"
+            raise InputError(
+                f"{type(self).__name__} was made.", received=received, because="units is a positive integer"
+            )
+        self.units = units
+        self.activation = activations.get(activation) or activations.linear
+        self.recurrent_activation = activations.get(recurrent_activation) or activations.linear
+        self.use_bias = use_bias
+        self.kernel_initializer, self.recurrent_initializer, self.bias_initializer = map(initializers.get, initializer)
+        self.kernel_regularizer, self.recurrent_regularizer, self.bias_regularizer = map(regularizers.get, regularizer)
+        self.kernel_constraint, self.recurrent_constraint, self.bias_constraint = map(constraints.get, constraint)
+        self.dropout = check_rate(dropout, "dropout")
+        self.recurrent_dropout = check_rate(recurrent_dropout, "recurrent_dropout")
+        self.seed = seed
+        self.return_sequences = return_sequences
+        self.return_state = return_state
+        self.go_backwards = go_backwards
+        self.unroll = unroll
+        self.input_spec = InputSpec(ndim=3)
+
+    def build(self, sequences_shape: tuple[int | None, ...]) -> None:
+        """Make kernel, recurrent kernel and bias."""
+        if len(sequences_shape) != 3:
+            raise ShapeError(
+                f"{type(self).__name__} {self.name!r} was called.",
+                received=f"an input of shape {sequences_shape}",
+                because=f"it needs 3 axes (batch, time, features), and this has {len(sequences_shape)}",
+                do="Add the missing axis: x[..., None] for one feature, or x[None] for a batch of one.",
+            )
+        features, width = sequences_shape[-1], self.gates * self.units
+        self.kernel = self.add_weight(
+            (features, width),
+            self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+            name="kernel",
+        )
+        self.recurrent_kernel = self.add_weight(
+            (self.units, width),
+            self.recurrent_initializer,
+            regularizer=self.recurrent_regularizer,
+            constraint=self.recurrent_constraint,
+            name="recurrent_kernel",
+        )
+        self.bias: Variable | None = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                self.bias_shape(),
+                self.first_bias,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+                name="bias",
+            )
+        self.input_spec = InputSpec(ndim=3, axes={2: features})
+
+    def bias_shape(self) -> tuple[int, ...]:
+        """The shape of the bias."""
+        return (self.gates * self.units,)
+
+    def first_bias(self, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        """The bias's first value."""
+        return self.bias_initializer(shape, dtype)
+
+    def biases(self) -> tuple[jax.Array | None, jax.Array | None]:
+        """What is added to the projected inputs, and to the projected state."""
+        return None if self.bias is None else self.bias.value, None
+
+    def step(
+        self,
+        projected: jax.Array,
+        states: tuple[jax.Array, ...],
+        kernel: jax.Array,
+        bias: jax.Array | None,
+        keep: jax.Array | None,
+    ) -> tuple[jax.Array, ...]:
+        """The next states, the first of which is the output.
+
+        Args:
+            projected: The step's inputs times the kernel, plus bias: (batch, gates * units).
+            states: Each (batch, units).
+            kernel: The recurrent kernel (units, gates * units).
+            bias: The recurrent bias, where there is one.
+            keep: The factors (batch, units) of the first state where the gates see it; None without dropout.
+        """
+        raise NotImplementedError
+
+    def call(
+        self, sequences: jax.Array, initial_state: Sequence[jax.Array] | jax.Array | None = None, mask: Any = None
+    ) -> Any:
+        """Run over ``sequences`` (batch, time, features), from ``initial_state`` (zeros when None).
+
+        Masked steps change nothing: the states, and the output, stay those of the step before.
+
+        Returns:
+            The last output (batch, units), or all outputs (batch, time, units) with ``return_sequences``; with
+            ``return_state`` a list of that and the last states. With ``go_backwards`` time is read, and outputs are
+            ordered, from the last step to the first.
+        """
+        x = as_float(self, sequences)
+        states = self._first_states(x, initial_state)
+        input_keep, state_keep = self._dropped(x, states[0])
+        bias, recurrent_bias = self.biases()
+        projected = jnp.matmul(x if input_keep is None else x * input_keep[:, None], self.kernel.value)
+        if bias is not None:
+            projected = projected + along_axis(bias, 3, -1)
+        steps: Any = (jnp.swapaxes(projected, 0, 1), None if mask is None else jnp.swapaxes(mask.astype(bool), 0, 1))
+        kernel = self.recurrent_kernel.value
+
+        def one(states: tuple[jax.Array, ...], step: Any) -> tuple[tuple[jax.Array, ...], jax.Array | None]:
+            inputs, counts = step
+            new = self.step(inputs, states, kernel, recurrent_bias, state_keep)
+            if counts is not None:
+                new = tuple(jnp.where(counts[:, None], a, b) for a, b in zip(new, states, strict=True))
+            return new, new[0] if self.return_sequences else None
+
+        n = x.shape[1]
+        if self.go_backwards:
+            steps = jax.tree.map(lambda s: jnp.flip(s, 0), steps)
+        states, outputs = lax.scan(one, states, steps, unroll=max(n, 1) if self.unroll else 1)
+        output = jnp.swapaxes(outputs, 0, 1) if self.return_sequences else states[0]
+        return [output, *states] if self.return_state else output
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """The mask, in the order of the outputs, where they are a sequence; None for states."""
+        if isinstance(mask, list):
+            mask = mask[0]
+        if mask is None or not self.return_sequences:
+            return None
+        if self.go_backwards:
+            mask = jnp.flip(mask, 1)
+        return [mask, *([None] * self.n_states)] if self.return_state else mask
+
+    def _first_states(self, x: jax.Array, given: Any) -> tuple[jax.Array, ...]:
+        shape = (x.shape[0], self.units)
+        if given is None:
+            return tuple(jnp.zeros(shape, x.dtype) for _ in range(self.n_states))
+        states = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+        if len(states) != self.n_states or any(tuple(s.shape) != shape for s in states):
+            raise ShapeError(
+                f"{type(self).__name__} {self.name!r} was called with initial_state.",
+                received=f"arrays of shapes {[tuple(s.shape) for s in states]}",
+                because=f"it needs {self.n_states} of shape {shape}",
+                do="Pass what the layer returns with return_state=True, without the output.",
+            )
+        return tuple(s.astype(x.dtype) for s in states)
+
+    def _dropped(self, x: jax.Array, state: jax.Array) -> tuple[jax.Array | None, jax.Array | None]:
+        """The factors of inputs (batch, features) and state (batch, units): one mask for all steps (Gal, 2016)."""
+
+        def draw(rate: float, like: jax.Array) -> jax.Array | None:
+            if rate == 0.0:
+                return None
+            ones = jnp.ones_like(like)
+
+            def train() -> jax.Array:
+                key = self.draw_key()
+                return dropout(
+                    ones, rate, key if self.seed is None else jax.random.fold_in(key, self.seed & 0x7FFFFFFF)
+                )
+
+            return self.by_mode("dropout", train=train, infer=lambda: ones)
+
+        return draw(self.dropout, x[:, 0]), draw(self.recurrent_dropout, state)
+
+
+@layer_registry.add
+class SimpleRNN(_Recurrent):
+    """``h = activation(x @ kernel + h @ recurrent_kernel + bias)``, step after step.
+
+    (batch, time, features) -> (batch, units), or (batch, time, units) with ``return_sequences``. Weights: ``kernel``
+    (features, units), ``recurrent_kernel`` (units, units), ``bias`` (units,).
+
+    Args:
+        units: The size of the state.
+        activation, use_bias, dropout, recurrent_dropout, return_sequences, return_state, go_backwards, unroll, seed,
+            kernel_initializer, ..., bias_constraint: As in ``LSTM``.
+    """
+
+    gates = 1
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        unroll: bool = False,
+        seed: int | None = None,
+        **kwargs: Unpack[LayerArguments],
+    ):
+        super().__init__(
+            units,
+            activation,
+            None,
+            use_bias,
+            (kernel_initializer, recurrent_initializer, bias_initializer),
+            (kernel_regularizer, recurrent_regularizer, bias_regularizer),
+            activity_regularizer,
+            (kernel_constraint, recurrent_constraint, bias_constraint),
+            dropout,
+            recurrent_dropout,
+            seed,
+            return_sequences,
+            return_state,
+            go_backwards,
+            unroll,
+            **kwargs,
+        )
+
+    def step(
+        self,
+        projected: jax.Array,
+        states: tuple[jax.Array, ...],
+        kernel: jax.Array,
+        bias: jax.Array | None,
+        keep: jax.Array | None,
+    ) -> tuple[jax.Array, ...]:
+        """The next h."""
+        return (self.activation(projected + jnp.matmul(_kept(states[0], keep), kernel)),)
+
+
+def _kept(state: jax.Array, keep: jax.Array | None) -> jax.Array:
+    return state if keep is None else state * keep
+
+
+@layer_registry.add
+class LSTM(_Recurrent):
+    """Long short-term memory (Hochreiter, Schmidhuber, 1997).
+
+    With gates i, f, c, o side by side in the kernels, s the recurrent activation and a the activation::
+
+        i, f, o = s(x @ W_i + h @ U_i + b_i), s(... f), s(... o)
+        c = f * c + i * a(x @ W_c + h @ U_c + b_c)
+        h = o * a(c)
+
+    (batch, time, features) -> (batch, units), or (batch, time, units) with ``return_sequences``. Weights: ``kernel``
+    (features, 4 * units), ``recurrent_kernel`` (units, 4 * units), ``bias`` (4 * units,). A mask (batch, time) makes
+    masked steps change nothing. ``call`` takes ``initial_state``, a list [h, c] of (batch, units).
+
+    Differs from Keras: with ``go_backwards`` the mask of the outputs is turned round as they are; ``unroll`` gives what
+    the scan gives also where a mask begins with absent steps. ``stateful`` and ``use_cudnn`` do not exist: pass
+    ``initial_state``.
+
+    Args:
+        units: The size of the state.
+        activation, recurrent_activation: Names or functions.
+        use_bias: Whether a bias is added.
+        kernel_initializer, recurrent_initializer, bias_initializer: Where the weights start.
+        unit_forget_bias: Whether the bias of the forget gate starts at 1.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer, kernel_constraint,
+            recurrent_constraint, bias_constraint: As for any weight.
+        dropout: The rate at which input features are dropped in training, the same ones at every step.
+        recurrent_dropout: The rate at which elements of the state h are, where the gates see it.
+        seed: Another seed gives other masks for the same key.
+        return_sequences: Whether all outputs are returned, not only the last.
+        return_state: Whether the last states [h, c] are returned too.
+        go_backwards: Whether time runs from the last step to the first.
+        unroll: Whether the scan is unrolled: faster for few steps, and slower to compile.
+
+    >>> LSTM(4)(jnp.ones((2, 3, 5))).shape
+    (2, 4)
+    """
+
+    gates = 4
+    n_states = 2
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        unit_forget_bias: bool = True,
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        unroll: bool = False,
+        **kwargs: Unpack[LayerArguments],
+    ):
+        super().__init__(
+            units,
+            activation,
+            recurrent_activation,
+            use_bias,
+            (kernel_initializer, recurrent_initializer, bias_initializer),
+            (kernel_regularizer, recurrent_regularizer, bias_regularizer),
+            activity_regularizer,
+            (kernel_constraint, recurrent_constraint, bias_constraint),
+            dropout,
+            recurrent_dropout,
+            seed,
+            return_sequences,
+            return_state,
+            go_backwards,
+            unroll,
+            **kwargs,
+        )
+        self.unit_forget_bias = unit_forget_bias
+
+    def first_bias(self, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        """The bias's first value: 1 for the forget gate, unless ``unit_forget_bias`` is off."""
+        if not self.unit_forget_bias:
+            return self.bias_initializer(shape, dtype)
+        n = self.units
+        return jnp.concatenate(
+            [self.bias_initializer((n,), dtype), jnp.ones(n, dtype), self.bias_initializer((2 * n,), dtype)]
+        )
+
+    def step(
+        self,
+        projected: jax.Array,
+        states: tuple[jax.Array, ...],
+        kernel: jax.Array,
+        bias: jax.Array | None,
+        keep: jax.Array | None,
+    ) -> tuple[jax.Array, ...]:
+        """The next h and c."""
+        h, c = states
+        i, f, g, o = jnp.split(projected + jnp.matmul(_kept(h, keep), kernel), 4, axis=-1)
+        c = self.recurrent_activation(f) * c + self.recurrent_activation(i) * self.activation(g)
+        return self.recurrent_activation(o) * self.activation(c), c
+
+
+@layer_registry.add
+class GRU(_Recurrent):
+    """The gated recurrent unit (Cho et al., 2014).
+
+    With gates z, r, h side by side in the kernels, s the recurrent activation and a the activation::
+
+        z, r = s(x @ W_z + h @ U_z + b_z), s(x @ W_r + h @ U_r + b_r)
+        n = a(x @ W_h + b_h + r * (h @ U_h + b'_h))      with reset_after
+        n = a(x @ W_h + b_h + (r * h) @ U_h)             without
+        h = z * h + (1 - z) * n
+
+    (batch, time, features) -> (batch, units), or (batch, time, units) with ``return_sequences``. Weights: ``kernel``
+    (features, 3 * units), ``recurrent_kernel`` (units, 3 * units), ``bias`` (2, 3 * units): one for the inputs and one
+    for the state; (3 * units,) without ``reset_after``.
+
+    Args:
+        units: The size of the state.
+        reset_after: Whether the reset gate acts after the matrix product.
+        activation, recurrent_activation, use_bias, dropout, recurrent_dropout, seed, return_sequences, return_state,
+            go_backwards, unroll, kernel_initializer, ..., bias_constraint: As in ``LSTM``.
+    """
+
+    gates = 3
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        unroll: bool = False,
+        reset_after: bool = True,
+        **kwargs: Unpack[LayerArguments],
+    ):
+        super().__init__(
+            units,
+            activation,
+            recurrent_activation,
+            use_bias,
+            (kernel_initializer, recurrent_initializer, bias_initializer),
+            (kernel_regularizer, recurrent_regularizer, bias_regularizer),
+            activity_regularizer,
+            (kernel_constraint, recurrent_constraint, bias_constraint),
+            dropout,
+            recurrent_dropout,
+            seed,
+            return_sequences,
+            return_state,
+            go_backwards,
+            unroll,
+            **kwargs,
+        )
+        self.reset_after = reset_after
+
+    def bias_shape(self) -> tuple[int, ...]:
+        """One bias for the inputs and one for the state, with ``reset_after``."""
+        return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
+
+    def biases(self) -> tuple[jax.Array | None, jax.Array | None]:
+        """The bias of the inputs and that of the state."""
+        if self.bias is None:
+            return None, None
+        bias = self.bias.value
+        return (bias[0], bias[1]) if self.reset_after else (bias, None)
+
+    def step(
+        self,
+        projected: jax.Array,
+        states: tuple[jax.Array, ...],
+        kernel: jax.Array,
+        bias: jax.Array | None,
+        keep: jax.Array | None,
+    ) -> tuple[jax.Array, ...]:
+        """The next h."""
+        (h,) = states
+        seen = _kept(h, keep)
+        n = 2 * self.units
+        x_gates, x_new = projected[:, :n], projected[:, n:]
+        if self.reset_after:
+            inner = jnp.matmul(seen, kernel)
+            if bias is not None:
+                inner = inner + along_axis(bias, 2, -1)
+            z, r = jnp.split(self.recurrent_activation(x_gates + inner[:, :n]), 2, axis=-1)
+            new = self.activation(x_new + r * inner[:, n:])
+        else:
+            z, r = jnp.split(self.recurrent_activation(x_gates + jnp.matmul(seen, kernel[:, :n])), 2, axis=-1)
+            new = self.activation(x_new + jnp.matmul(r * seen, kernel[:, n:]))
+        return (z * h + (1.0 - z) * new,)
