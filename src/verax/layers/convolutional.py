@@ -19,6 +19,7 @@ from verax.layers.base import (
     image_format,
     layer_registry,
 )
+from verax.ops.convolution import convolve
 
 __all__ = ["Conv1D", "Conv2D", "Conv2DTranspose", "Conv3D", "DepthwiseConv2D"]
 
@@ -121,14 +122,14 @@ class _Convolution(Layer):
             padding = [(self.dilation_rate[0] * (self.kernel_size[0] - 1), 0)]
         elif self.padding == "valid":
             self._check_room(x)
-        return lax.conv_general_dilated(
+        return convolve(
             x,
             kernel,
             self.strides,
             padding,
-            rhs_dilation=self.dilation_rate,
-            dimension_numbers=_numbers(self.rank, self.data_format),
-            feature_group_count=groups,
+            self.dilation_rate,
+            channels_last=self.data_format == "channels_last",
+            groups=groups,
         )
 
     def finish(self, x: jax.Array) -> jax.Array:

@@ -1,0 +1,143 @@
+"""Every layer against real Keras with the same weights: outputs, states, gradients, shapes, names, configurations."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.layers.cases import CASES, Case
+from tests.oracle import oracle
+from verax import layers
+from verax.frame.frame import call, pure, values
+from verax.frame.mode import Mode, ModeMap
+
+
+def inputs_of(case: Case, rng: np.random.Generator):
+    def one(shape):
+        if case.dtype == "float32":
+            return rng.normal(size=shape).astype("float32")
+        return rng.integers(0, 256 if case.dtype == "uint8" else 5, size=shape).astype(case.dtype)
+
+    return [one(s) for s in case.shape] if isinstance(case.shape, list) else one(case.shape)
+
+
+def weights_like(keras_layer, rng: np.random.Generator) -> list[np.ndarray]:
+    return [
+        (np.abs(rng.normal(size=w.shape)) + 0.5 if "variance" in w.name else 0.5 * rng.normal(size=w.shape)).astype(
+            "float32"
+        )
+        for w in keras_layer.weights
+    ]
+
+
+def of_keras(case: Case, x, rng: np.random.Generator):
+    """Keras' outputs in both modes, its state after training, its gradients, and its weights."""
+    with oracle() as keras:
+        layer = case.make(keras.layers)
+        layer(x)
+        weights = weights_like(layer, rng)
+        for variable, value in zip(layer.weights, weights, strict=True):
+            variable.assign(value)
+        trainable = [v.value for v in layer.trainable_variables]
+        others = [v.value for v in layer.non_trainable_variables]
+
+        def objective(trainable, x, training):
+            mode = {"training": training} if layer._call_has_training_arg else {}
+            output, state = layer.stateless_call(trainable, others, x, **mode)
+            return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(output)), (output, state)
+
+        @jax.jit
+        def both(trainable, x):
+            _, (infer, _) = objective(trainable, x, False)
+            argnums = (0, 1) if case.dtype == "float32" else 0
+            (_, (train, state)), gradients = jax.value_and_grad(objective, argnums, has_aux=True)(
+                trainable, x, not case.draws
+            )
+            return infer, train, state, gradients
+
+        shape_in = jax.tree.map(lambda a: (None, *a.shape[1:]), x)
+        shape = jax.tree.map(lambda t: t.shape, layer.compute_output_spec(symbolic(keras, shape_in, case.dtype)))
+        names = [w.name for w in layer.weights]
+        return both(trainable, x), weights, names, shape
+
+
+def symbolic(keras, shapes, dtype):
+    if isinstance(shapes, list):
+        return [keras.KerasTensor(s, dtype) for s in shapes]
+    return keras.KerasTensor(shapes, dtype)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_layer_against_keras(case: Case):
+    rng = np.random.default_rng(0)
+    x = inputs_of(case, rng)
+    (infer, train, state, gradients), weights, names, shape = of_keras(case, x, rng)
+
+    layer = case.make(layers)
+    inputs = jax.tree.map(lambda a: layers.Input(a.shape[1:], dtype=a.dtype), x)
+    output = layer(inputs)
+    assert jax.tree.leaves(jax.tree.map(lambda t: t.shape, output)) == jax.tree.leaves(shape)
+    assert [v.path for v in layer.weights] == names
+    layer.set_weights(weights)
+    params, others = values(layer)
+
+    def objective(params, x, mode):
+        output, state = pure(layer)(params, others, x, mode=mode)
+        return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(output)), (output, state)
+
+    @jax.jit
+    def both(params, x):
+        _, (infer, _) = objective(params, x, Mode.INFER)
+        argnums = (0, 1) if case.dtype == "float32" else 0
+        mode = Mode.INFER if case.draws else Mode.TRAIN
+        (_, (train, state)), gradients = jax.value_and_grad(lambda p, x: objective(p, x, mode), argnums, has_aux=True)(
+            params, x
+        )
+        return infer, train, state, gradients
+
+    got_infer, got_train, got_state, got_gradients = both(params, x)
+    close = {"rtol": case.tolerance, "atol": case.tolerance}
+
+    def compare(ours, theirs):
+        ours, theirs = jax.tree.leaves(ours), jax.tree.leaves(theirs)
+        for a, b in zip(ours, theirs, strict=True):
+            assert a.dtype == b.dtype
+            np.testing.assert_allclose(a, b, **close)
+
+    compare(got_infer, infer)
+    compare(got_train, train)
+    compare(list(got_state.values()), state[: len(got_state)])
+    by_name = got_gradients[0] if case.dtype == "float32" else got_gradients
+    compare([by_name[v.path] for v in layer.trainable_weights], gradients[0] if case.dtype == "float32" else gradients)
+    if case.dtype == "float32":
+        compare(got_gradients[1], gradients[1])
+
+    again = type(layer).from_config(layer.get_config())
+    assert again.name == layer.name
+    again(x)
+    again.set_weights(weights)
+    compare(again(x), got_infer)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_layer_computes_in_its_dtype_and_accepts_sizes_it_does_not_know(case: Case):
+    made = case.make(layers)
+    layer = type(made)(**{**made.get_config(), "dtype": "mixed_bfloat16"})
+    x = jax.tree.map(lambda a: layers.Input(a.shape[1:], dtype=a.dtype), inputs_of(case, np.random.default_rng(0)))
+    keeps_integers = case.dtype == "uint8" and case.name == "Identity"
+    for leaf in jax.tree.leaves(layer(x), is_leaf=lambda t: hasattr(t, "node")):
+        assert leaf.dtype == ("uint8" if keeps_integers else "bfloat16")
+    assert all(v.dtype == "float32" for v in layer.weights)
+    shapes = jax.tree.map(lambda t: t.shape, x, is_leaf=lambda t: hasattr(t, "node"))
+
+    def run(key, *arrays):
+        outcome = call(layer, *values(layer), arrays, mode=ModeMap(Mode.TRAIN), key=key)
+        return outcome.output
+
+    arrays = jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct((3, *s[1:]), case.dtype), shapes, is_leaf=lambda s: isinstance(s, tuple)
+    )
+    for leaf in jax.tree.leaves(jax.eval_shape(run, jax.random.key(0), arrays)):
+        assert leaf.dtype == jnp.bfloat16
