@@ -13,7 +13,7 @@ from verax.errors import UnknownNameError
 
 X = np.random.default_rng(0).normal(0, 3, (5, 4, 6)).astype("float32")
 PLAIN = [n for n in activations.__all__ if n not in ("get", "serialize", "deserialize", "threshold")]
-CASES = [(name, {}) for name in PLAIN] + [
+CASES = [(name, {}) for name in PLAIN if name != "sparsemax"] + [
     ("relu", {"negative_slope": 0.1}),
     ("relu", {"max_value": 2.0}),
     ("relu", {"max_value": 6.0}),
@@ -26,7 +26,6 @@ CASES = [(name, {}) for name in PLAIN] + [
     ("gelu", {"approximate": True}),
     ("softmax", {"axis": 1}),
     ("log_softmax", {"axis": 0}),
-    ("sparsemax", {"axis": 1}),
     ("glu", {"axis": 1}),
     ("squareplus", {"b": 2}),
     ("soft_shrink", {"threshold": 1.0}),
@@ -44,12 +43,22 @@ def test_values_and_gradients(name, arguments):
         value = fn(x, **arguments)
         return (value * weights).sum(), value
 
-    (_, value), gradient = jax.value_and_grad(lambda x: both(ours, x), has_aux=True)(jnp.asarray(X))
+    (_, value), gradient = jax.jit(jax.value_and_grad(lambda x: both(ours, x), has_aux=True))(X)
     with oracle() as keras:
         theirs = getattr(keras.activations, name, None) or keras.activations.get(name)
-        (_, expected), slope = jax.value_and_grad(lambda x: both(theirs, x), has_aux=True)(jnp.asarray(X))
+        (_, expected), slope = jax.jit(jax.value_and_grad(lambda x: both(theirs, x), has_aux=True))(X)
     np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(gradient, slope, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("axis", [-1, 1])
+def test_sparsemax_is_the_nearest_point_of_the_simplex(axis):
+    """Its defining conditions (Martins & Astudillo 2016): the result is max(x − τ, 0) with one τ, and sums to 1."""
+    p = np.moveaxis(np.asarray(activations.sparsemax(X, axis=axis)), axis, -1)
+    x = np.moveaxis(X, axis, -1)
+    np.testing.assert_allclose(p.sum(-1), 1.0, rtol=1e-5)
+    offset = ((x - p) * (p > 0)).sum(-1, keepdims=True) / (p > 0).sum(-1, keepdims=True)
+    np.testing.assert_allclose(np.maximum(x - offset, 0.0), p, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", PLAIN)

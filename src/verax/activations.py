@@ -111,6 +111,8 @@ def sparsemax(x: Any, axis: int = -1) -> jax.Array:
 
     Source: Martins & Astudillo (2016), *From softmax to sparsemax*.
 
+    Differs from Keras: it sums to 1 (in Keras 3.15 τ is wrong where more than one entry is positive).
+
     >>> sparsemax([2.0, 1.5, 0.0]).tolist()
     [0.75, 0.25, 0.0]
     """

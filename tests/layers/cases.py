@@ -103,7 +103,7 @@ def _rows() -> list[Case]:
     for kind in ("Max", "Average"):
         rows += [
             Case(f"{kind}Pooling1D", lambda m, k=kind: getattr(m, f"{k}Pooling1D")(2), steps),
-            Case(f"{kind}Pooling2D", lambda m, k=kind: getattr(m, f"{k}Pooling2D")(), image),
+            Case(f"{kind}Pooling2D", lambda m, k=kind: getattr(m, f"{k}Pooling2D")(2), image),
             Case(f"{kind}Pooling2D same", lambda m, k=kind: getattr(m, f"{k}Pooling2D")(3, 2, "same"), image),
             Case(
                 f"{kind}Pooling2D channels_first",

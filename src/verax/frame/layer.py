@@ -11,6 +11,7 @@ from typing import Any, ClassVar, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from verax.errors import FrameError, FrozenError, InputError, ShapeError
 from verax.frame.call import call_in_frame
@@ -39,7 +40,7 @@ class InputSpec:
 
     ndim: int | None = None
     min_ndim: int | None = None
-    axes: Mapping[int, int] = field(default_factory=dict)
+    axes: Mapping[int, int | None] = field(default_factory=dict[int, int | None])
 
 
 @dataclass
@@ -86,6 +87,7 @@ class Layer:
     parameter named ``training`` or ``mask`` is filled in.
     """
 
+    _core: _Core
     supports_masking: bool = False
     #: Whether float inputs are cast to the dtype the layer computes in.
     autocast: bool = True
@@ -146,7 +148,7 @@ class Layer:
 
     def add_weight(
         self,
-        shape: tuple[int, ...] | None = None,
+        shape: tuple[int | None, ...] | None = None,
         initializer: Any = None,
         dtype: Any = None,
         trainable: bool = True,
@@ -176,12 +178,18 @@ class Layer:
                 because="the shape of a weight would depend on an unknown size",
                 do="Give the Input that size, or pool over the axis first.",
             )
+        if shape is not None and None in shape:
+            raise ShapeError(
+                f"A weight {name!r} of shape {shape} was to be added to {self.name!r}.",
+                because="a size of the input it depends on is unknown",
+                do="Give the Input that size, or pool over the axis first.",
+            )
         dtype = dtype or self._core.policy.variable_dtype
         if initializer is None:
             initializer = "glorot_uniform" if jnp.issubdtype(jnp.dtype(dtype), jnp.floating) else "zeros"
         variable = Variable(
             parts["initializer"](initializer),
-            tuple(shape or ()),
+            cast("tuple[int, ...]", tuple(shape or ())),
             dtype,
             trainable,
             name or f"variable_{len(self._core.variables)}".removesuffix("_0"),
@@ -229,7 +237,7 @@ class Layer:
         args = jax.tree.map(_as_array, args)
         key = next_key() if mode is Mode.TRAIN else None
         outcome = call(self, {}, {}, args, kwargs, mode=mode, key=key)
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(outcome.state)):
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(outcome.state)):
             raise FrameError(
                 f"{self.name!r} was called inside a jax transformation.",
                 because="what it assigns would be lost",
@@ -411,7 +419,7 @@ class Layer:
                 because="the layer is built: programs compiled with the old value would silently keep it",
                 do="Make a new layer with the new value and set_weights(old.get_weights()).",
             )
-        if isinstance(value, jax.core.Tracer) and active_frame() is not None:
+        if isinstance(value, Tracer) and active_frame() is not None:
             raise FrameError(
                 f"{self.name}.{name} was set to a traced value during a call.",
                 because="it would outlive the pass that traced it",

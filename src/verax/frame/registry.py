@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from verax.errors import InputError, UnknownNameError
 
@@ -89,4 +89,5 @@ class Registry:
         entry = (custom_objects or {}).get(name) or self[name]
         if isinstance(config, str):
             return entry
-        return entry.from_config(config["config"]) if hasattr(entry, "from_config") else entry(**config["config"])
+        arguments = config["config"]
+        return cast("Any", entry).from_config(arguments) if hasattr(entry, "from_config") else entry(**arguments)

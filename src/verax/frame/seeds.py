@@ -11,7 +11,7 @@ import numpy as np
 
 __all__ = ["next_key", "next_seed", "path_hash", "set_random_seed"]
 
-_state = {"seed": None, "taken": 0}
+_state: dict[str, int] = {"taken": 0}
 
 
 def set_random_seed(seed: int) -> None:
@@ -30,7 +30,7 @@ def set_random_seed(seed: int) -> None:
 
 def next_seed() -> int:
     """The next 31-bit seed of the global source."""
-    if _state["seed"] is None:
+    if "seed" not in _state:
         _state["seed"] = secrets.randbits(31)
     _state["taken"] += 1
     return zlib.crc32(f"{_state['seed']}/{_state['taken']}".encode()) & 0x7FFFFFFF

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from verax.errors import FrameError, ShapeError
 from verax.frame.current import active_frame
@@ -116,7 +117,7 @@ class Variable:
         frame = active_frame()
         if frame is not None:
             frame.assign(self, array)
-        elif isinstance(array, jax.core.Tracer):
+        elif isinstance(array, Tracer):
             raise FrameError(
                 f"Variable {self.path!r} was assigned outside of a frame.",
                 received="a traced value",

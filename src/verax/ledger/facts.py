@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, cast
 
 __all__ = ["Change", "Facts", "LayerMode", "Rows"]
 
@@ -138,4 +138,4 @@ def _mode_changes(mine: tuple[LayerMode, ...], theirs: tuple[LayerMode, ...]) ->
 
 
 def _words(value: object) -> str:
-    return " + ".join(str(v) for v in value) if isinstance(value, tuple) else str(value)
+    return " + ".join(str(v) for v in cast("tuple[object, ...]", value)) if isinstance(value, tuple) else str(value)

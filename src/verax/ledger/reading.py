@@ -62,7 +62,7 @@ class Reading:
     value: float
     stderr: float
     facts: Facts
-    parts: Mapping[str, Part] = field(default_factory=dict)
+    parts: Mapping[str, Part] = field(default_factory=dict[str, Part])
     tally: Tally | None = None
     direction: str | None = None
 

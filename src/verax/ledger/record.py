@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from verax.ledger.facts import LayerMode
+from verax.ledger.tally import same_tuple
 
 __all__ = ["EpochRecord"]
 
@@ -35,8 +36,8 @@ class EpochRecord:
     epoch: int
     key: Any
     first_step: int
-    rows: list[np.ndarray[Any, Any] | None] = field(default_factory=list)
-    tallies: list[Mapping[str, Any]] = field(default_factory=list)
+    rows: list[np.ndarray[Any, Any] | None] = field(default_factory=list["np.ndarray[Any, Any] | None"])
+    tallies: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     modes: tuple[LayerMode, ...] = ()
     weights: Mapping[str, Any] | None = None
 
@@ -51,20 +52,21 @@ class EpochRecord:
 
 
 def _steps(structure: Any) -> int:
-    while isinstance(structure, (Mapping, tuple)):
-        items = list(structure.values()) if isinstance(structure, Mapping) else list(structure)
-        structure = next((item for item in items if not isinstance(item, Mapping) or item), items[0] if items else ())
-        if not items:
-            return 0
+    """The length of the step axis: that of the first leaf."""
+    if isinstance(structure, (Mapping, tuple)):
+        inner = cast("Mapping[Any, Any] | tuple[Any, ...]", structure)
+        items = list(inner.values()) if isinstance(inner, Mapping) else list(inner)
+        return max((_steps(item) for item in items), default=0)
     return len(structure)
 
 
 def _fold_steps(chunks: Sequence[Any]) -> Any:
     first = chunks[0]
     if isinstance(first, Mapping):
-        return {key: _fold_steps([chunk[key] for chunk in chunks]) for key in first}
+        keyed = cast("Sequence[Mapping[Any, Any]]", chunks)
+        return {key: _fold_steps([chunk[key] for chunk in keyed]) for key in keyed[0]}
     if isinstance(first, tuple):
-        fields = [_fold_steps(list(column)) for column in zip(*chunks, strict=True)]
-        return type(first)(*fields) if hasattr(first, "_fields") else tuple(fields)
+        columns = zip(*cast("Sequence[tuple[Any, ...]]", chunks), strict=True)
+        return same_tuple(first, [_fold_steps(list(column)) for column in columns])
     steps = np.concatenate([np.asarray(chunk, dtype=np.float64) for chunk in chunks])
     return math.fsum(steps.tolist()) if steps.ndim == 1 else steps.sum(axis=0)

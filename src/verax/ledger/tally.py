@@ -114,14 +114,19 @@ def fold(parts: Iterable[Any]) -> Any:
     return _fold(listed)
 
 
+def same_tuple(like: Any, fields: list[Any]) -> Any:
+    """Fields as a tuple of the kind of ``like``: a NamedTuple (Tally) or a plain one."""
+    return type(like)(*fields) if hasattr(like, "_fields") else tuple(fields)
+
+
 def _fold(parts: list[Any]) -> Any:
     first = parts[0]
     if isinstance(first, dict):
         keyed = cast("list[dict[Any, Any]]", parts)
         return {key: _fold([part[key] for part in keyed]) for key in keyed[0]}
     if isinstance(first, tuple):
-        fields = [_fold(list(column)) for column in zip(*parts, strict=True)]
-        return type(first)(*fields) if hasattr(first, "_fields") else tuple(fields)
+        columns = zip(*cast("list[tuple[Any, ...]]", parts), strict=True)
+        return same_tuple(first, [_fold(list(column)) for column in columns])
     arrays = [np.asarray(part, dtype=np.float64) for part in parts]
     if arrays[0].ndim == 0:
         return math.fsum(float(a) for a in arrays)

@@ -126,7 +126,7 @@ class Compiled:
         for given, weighted in ((self.metrics, False), (self.weighted_metrics, True)):
             for i, listed in enumerate(_metrics_per_output(given, outputs)):
                 for one in listed:
-                    metric = metrics.resolve(one, shapes[i] or (None,), outputs.shapes[i], chosen[i])
+                    metric: Any = metrics.resolve(one, shapes[i] or (None,), outputs.shapes[i], chosen[i])
                     name = metric.name if len(outputs.names) == 1 else f"{outputs.names[i]}_{metric.name}"
                     base, n = (f"weighted_{name}" if name in meters and weighted else name), 1
                     name = base

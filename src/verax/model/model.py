@@ -28,7 +28,7 @@ __all__ = ["Model"]
 
 
 @dataclass
-class _Core:
+class _Trained:
     """What a model has beside its layers."""
 
     graph: Graph | None = None
@@ -59,11 +59,12 @@ class Model(Layer):
     True
     """
 
+    _model: _Trained
     _apart: ClassVar[frozenset[str]] = frozenset({"_core", "_model"})
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         model = super().__new__(cls, *args, **kwargs)
-        object.__setattr__(model, "_model", _Core())
+        object.__setattr__(model, "_model", _Trained())
         return model
 
     def __init__(

@@ -63,8 +63,8 @@ def rows(model: Model) -> list[Row]:
             if at == path or at.startswith(path + "/")
         }
         shape = outcome.shapes.get(path)
-        if shape is None and hasattr(layer, "batch_shape"):
-            shape = layer.batch_shape  # an Input is not called
+        if shape is None:
+            shape = getattr(layer, "batch_shape", None)  # an Input is not called
         table.append(
             Row(
                 layer.name,

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["load", "save"]
 
+# Before each path in the file, so that no path can be taken for an argument of numpy.savez.
+_PREFIX = "weights/"
+
 
 def save(model: Model, filepath: Any, *, overwrite: bool = True) -> None:
     """Write all weights to ``filepath``, a ``.npz``: an array for each path.
@@ -29,7 +32,7 @@ def save(model: Model, filepath: Any, *, overwrite: bool = True) -> None:
     path = _checked(filepath)
     if path.exists() and not overwrite:
         raise InputError(f"Weights were to be saved to {path}.", because="the file exists", do="Pass overwrite=True.")
-    arrays = {place.path: np.asarray(v._value) for v, place in Tree.of(model).variables.values()}
+    arrays: dict[str, Any] = {_PREFIX + p.path: np.asarray(v._value) for v, p in Tree.of(model).variables.values()}
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
@@ -49,7 +52,7 @@ def load(model: Model, filepath: Any) -> None:
     path = _checked(filepath)
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            arrays = {name.removeprefix(_PREFIX): file[name] for name in file.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
             f"Weights were to be loaded from {path}.", received=str(error), because="it is not a whole .npz file"

@@ -1,0 +1,65 @@
+# Two commands for a fresh machine with Python >= 3.11, pip and make:
+#
+#   make demo    install, then train a small network on real digits and say what each number measured
+#   make test    install, then run every check and every test
+#
+# Another interpreter: make demo PYTHON=python3.12. Another place for the environment: VENV=/tmp/venv.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check
+INSTALL = $(PIP) install --quiet
+
+# "This is a file's stamp": made once, and again when what it depends on has changed.
+MADE = $(VENV)/.made
+BASE = $(VENV)/.base
+TEST = $(VENV)/.test
+
+.PHONY: help demo test lint types unit doctest clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(BASE)
+	@$(BIN)/verax demo
+
+test: lint types unit doctest
+
+lint: $(TEST)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(TEST)
+	$(BIN)/basedpyright
+
+unit: $(TEST)
+	$(BIN)/python -m pytest tests
+
+doctest: $(TEST)
+	$(BIN)/python -m pytest --doctest-modules src
+
+clean:
+	rm -rf $(VENV)
+
+$(MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Verax needs Python 3.11 or newer; '$(PYTHON)' is `$(PYTHON) --version 2>&1 || echo missing`."; \
+	  echo "Name a newer one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@echo "Making the environment $(VENV) with `$(PYTHON) --version` ..."
+	@# Some systems ship venv without ensurepip: then the interpreter's own pip brings one.
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { \
+	  $(PYTHON) -m venv --clear --without-pip $(VENV) && \
+	  $(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python install --quiet pip; }
+	@touch $@
+
+$(BASE): $(MADE) requirements/base.txt requirements/build.txt pyproject.toml
+	@echo "Installing what requirements/base.txt and requirements/build.txt pin ..."
+	@$(INSTALL) -r requirements/base.txt -r requirements/build.txt
+	@$(INSTALL) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(TEST): $(BASE) requirements/test.txt
+	@echo "Installing what requirements/test.txt pins ..."
+	@$(INSTALL) -r requirements/test.txt
+	@touch $@
