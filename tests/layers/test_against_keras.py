@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import jax
@@ -14,6 +15,9 @@ from tests.oracle import oracle
 from verax import layers
 from verax.frame.frame import call, pure, values
 from verax.frame.mode import Mode, ModeMap
+
+# Each program runs once: compiling it is the time these tests take.
+quickly_compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def inputs_of(case: Case, rng: np.random.Generator):
@@ -51,7 +55,7 @@ def of_keras(case: Case, x, rng: np.random.Generator):
             output, state = layer.stateless_call(trainable, others, x, **mode)
             return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(output)), (output, state)
 
-        @jax.jit
+        @quickly_compiled
         def both(trainable, x):
             _, (infer, _) = objective(trainable, x, False)
             argnums = (0, 1) if case.dtype == "float32" else 0
@@ -89,7 +93,7 @@ def test_layer_against_keras(case: Case):
         output, state = pure(layer)(params, others, x, mode=mode)
         return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(output)), (output, state)
 
-    @jax.jit
+    @quickly_compiled
     def both(params, x):
         _, (infer, _) = objective(params, x, Mode.INFER)
         argnums = (0, 1) if case.dtype == "float32" else 0

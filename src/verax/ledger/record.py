@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
 
 from verax.ledger.facts import LayerMode
-from verax.ledger.tally import same_tuple
+from verax.ledger.tally import fold, same_tuple
 
 __all__ = ["EpochRecord"]
 
@@ -40,6 +40,19 @@ class EpochRecord:
     tallies: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     modes: tuple[LayerMode, ...] = ()
     weights: Mapping[str, Any] | None = None
+    _running: Any = field(default=None, repr=False)
+
+    def add(self, tallies: Mapping[str, Any], rows: np.ndarray[Any, Any] | None) -> None:
+        """Keep the next chunk of steps."""
+        chunk = _fold_steps([tallies])
+        self._running = chunk if self._running is None else fold([self._running, chunk])
+        self.tallies.append(tallies)
+        self.rows.append(rows)
+
+    @property
+    def running(self) -> dict[str, Any]:
+        """The sums so far, for a number that is shown while the epoch runs."""
+        return self._running
 
     @property
     def steps(self) -> int:
@@ -50,6 +63,14 @@ class EpochRecord:
         """The epoch's sums, in float64: the same number however the epoch was cut into chunks."""
         return _fold_steps(self.tallies)
 
+    def after_each_step(self) -> Iterator[dict[str, Any]]:
+        """The sums after each step of the last chunk, for callbacks that hear every batch."""
+        before = _fold_steps(self.tallies[:-1]) if len(self.tallies) > 1 else None
+        last = self.tallies[-1]
+        for step in range(_steps(last)):
+            upto = _fold_steps([_first(last, step + 1)])
+            yield upto if before is None else fold([before, upto])
+
 
 def _steps(structure: Any) -> int:
     """The length of the step axis: that of the first leaf."""
@@ -58,6 +79,15 @@ def _steps(structure: Any) -> int:
         items = list(inner.values()) if isinstance(inner, Mapping) else list(inner)
         return max((_steps(item) for item in items), default=0)
     return len(structure)
+
+
+def _first(structure: Any, steps: int) -> Any:
+    """The first steps of a chunk."""
+    if isinstance(structure, Mapping):
+        return {key: _first(value, steps) for key, value in cast("Mapping[Any, Any]", structure).items()}
+    if isinstance(structure, tuple):
+        return same_tuple(structure, [_first(value, steps) for value in cast("tuple[Any, ...]", structure)])
+    return structure[:steps]
 
 
 def _fold_steps(chunks: Sequence[Any]) -> Any:

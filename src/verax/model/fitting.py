@@ -21,11 +21,12 @@ from verax.frame.mode import Mode, ModeMap
 from verax.frame.seeds import next_key, next_seed
 from verax.frame.symbolic import SymbolicTensor
 from verax.frame.tree import Tree
+from verax.frame.variable import Variable
 from verax.ledger.facts import Facts, Rows
 from verax.ledger.reading import Reading
 from verax.ledger.record import EpochRecord
 from verax.model.compile import Compiled, Outputs, check_targets
-from verax.model.passes import INFER, Chunks, logs_of, measure, program, symbolic_of, train_rule
+from verax.model.passes import INFER, Chunks, Program, logs_of, measure, program, symbolic_of, train_rule
 
 if TYPE_CHECKING:
     from verax.model.model import Model
@@ -95,10 +96,10 @@ def fit(model: Model, compiled: Compiled, arguments: Arguments) -> History:
     train, validation = _sources(arguments)
     outputs = model.prepare(symbolic_of(train.spec.x, SymbolicTensor))
     objective = compiled.objective(model, outputs, train.spec.y)
-    _check_resident(objective, outputs, train)
+    check_resident(objective, outputs, train)
     if validation is not None:
         val_objective = compiled.objective(model, outputs, validation.spec.y)
-        _check_resident(val_objective, outputs, validation)
+        check_resident(val_objective, outputs, validation)
     modes = ModeMap.of(arguments.mode, default=Mode.TRAIN)
     modes.check_paths(place.path for _, place in Tree.of(model).layers.values())
     run = _Fit(model, compiled, arguments, train, validation, outputs, objective, modes)
@@ -145,7 +146,8 @@ def _has_rows(x: Any) -> bool:
     return hasattr(x, "shape") or isinstance(x, (list, tuple, Mapping, range))
 
 
-def _check_resident(objective: Objective, outputs: Outputs, source: Source) -> None:
+def check_resident(objective: Objective, outputs: Outputs, source: Source) -> None:
+    """Check the targets of rows that are all at hand, before anything is computed."""
     if source.resident:
         check_targets(objective, outputs, source.arrays.y)  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -167,6 +169,7 @@ class _Fit:
         self.key = next_key()
         self.seed = next_seed()
         self.rate: Any = None
+        self.variables: dict[str, Variable] = {}
         a = self.arguments
         self.history = History()
         self.progress = ProgressLine() if a.verbose else None
@@ -221,32 +224,33 @@ class _Fit:
         def step(carry: Carry, batch: Any, key: jax.Array) -> tuple[Carry, Any]:
             return model.train_step(carry, batch, key, observe, rule)
 
-        loop = program(model, "train", self.objective, self.modes, step)
         feed = self.train.feed(epoch, shuffle=a.shuffle, seed=self.seed, steps=a.steps_per_epoch)
         acts = self.callbacks.acts_between_batches()
+
+        def find() -> Program:
+            return program(model, "train", self.objective, self.modes, step, self.train, one_by_one=acts)
+
         chunks = Chunks(
-            self.train, feed, one_by_one=acts, check=lambda y: check_targets(self.objective, self.outputs, y)
+            find(),
+            self.train,
+            feed,
+            lambda y: check_targets(self.objective, self.outputs, y),
+            self.compiled.run_eagerly,
         )
         carry = self._begin()
         done = rows = 0
         iterator = iter(chunks)
-        while True:
+        while (chunk := next(iterator, None)) is not None:
             if acts:  # a callback may have set weights, frozen layers or changed the rate since the last step
                 self.callbacks.on_train_batch_begin(done, Logs())
-                loop = program(model, "train", self.objective, self.modes, step)
+                chunks.program = find()
                 carry = self._begin()
-            chunk = next(iterator, None)
-            if chunk is None:
-                break
-            carry, tallies = chunks.run(
-                loop, carry, chunk, key=self.key, first=self.compiled.steps, eager=self.compiled.run_eagerly
-            )
+            carry, tallies = chunks.run(carry, chunk, key=self.key, first=self.compiled.steps)
             count = len(chunk[1])
             self._keep(carry, count)
-            record.tallies.append(tallies)
-            record.rows.append(chunk[2])
+            record.add(tallies, chunk[2])
             rows += chunk[1].size
-            self._tell(record, tallies, count, done, rows, acts)
+            self._tell(record, count, done, rows, acts)
             done += count
             if self.model.stop_training and acts:
                 break
@@ -260,6 +264,7 @@ class _Fit:
 
     def _begin(self) -> Carry:
         params, state = values(self.model)
+        self.variables = {place.path: v for v, place in Tree.of(self.model).variables.values()}
         compiled, optimizer = self.compiled, self.compiled.optimizer
         if compiled.opt_state is None or compiled.trained != frozenset(params):
             compiled.opt_state = optimizer.init(params)
@@ -271,21 +276,21 @@ class _Fit:
 
     def _keep(self, carry: Carry, count: int) -> None:
         # Arrays are immutable and nothing is donated: whoever held the old values still holds them.
-        load_values(self.model, carry.params, carry.state)
+        for path, value in (*carry.params.items(), *carry.state.items()):
+            self.variables[path]._value = value
         self.compiled.opt_state = carry.opt
         self.compiled.steps += count
 
-    def _tell(self, record: EpochRecord, tallies: Any, count: int, done: int, rows: int, acts: bool) -> None:
+    def _tell(self, record: EpochRecord, count: int, done: int, rows: int, acts: bool) -> None:
         callbacks = self.callbacks
         if callbacks.reads_batches():
-            for i in range(count):
+            facts = self._facts(rows)
+            for i, sums in enumerate(record.after_each_step()):
                 if not acts:
                     callbacks.on_train_batch_begin(done + i, Logs())
-                upto = EpochRecord(record.epoch, record.key, record.first_step)
-                upto.tallies = [*record.tallies[:-1], jax.tree.map(lambda leaf, i=i: leaf[: i + 1], tallies)]
-                callbacks.on_train_batch_end(done + i, logs_of(readings_of(self.objective, upto.folded(), Facts())))
+                callbacks.on_train_batch_end(done + i, logs_of(readings_of(self.objective, sums, facts)))
         if self.progress is not None:
-            running = readings_of(self.objective, record.folded(), self._facts(rows))
+            running = readings_of(self.objective, record.running, self._facts(rows))
             callbacks.on_chunk_end(done + count, logs_of(running))
 
     def _facts(self, rows: int) -> Facts:

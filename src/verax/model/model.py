@@ -356,6 +356,7 @@ class Model(Layer):
             x, y, sample_weight, batch_size=batch_size, label="rows", check_finite=check_finite, steps=steps
         )
         outputs = self.prepare(passes.symbolic_of(source.spec.x, SymbolicTensor))
+        fitting.check_resident(compiled.objective(self, outputs, source.spec.y), outputs, source)
         modes = ModeMap.of(mode) if not isinstance(mode, Mapping) else ModeMap.of(mode, default=Mode.INFER)
         modes.check_paths(place.path for _, place in Tree.of(self).layers.values())
         found = passes.measure(

@@ -33,18 +33,56 @@ if TYPE_CHECKING:
 
 __all__ = ["Chunks", "Measured", "measure", "predict", "program", "train_rule"]
 
-#: A stream's chunk holds at most this many bytes.
-_STREAM_BYTES = 64 << 20
+#: A chunk carries at most this many bytes to or from the device.
+_CHUNK_BYTES = 64 << 20
+#: A stream's chunk has at most this many steps.
+_STREAM_STEPS = 64
 
 
-def program(model: Model, kind: str, objective: Objective | None, modes: ModeMap, step: Callable[..., Any]) -> Any:
-    """The compiled loop for ``step``: one for each kind, objective, mode map and set of trainable layers."""
+@dataclass
+class Program:
+    """A compiled loop, and the pace it has been seen to keep.
+
+    Attributes:
+        loop: What ``make_loop`` made.
+        pace: How many steps it takes at a time.
+    """
+
+    loop: Callable[..., tuple[Any, Any]]
+    pace: Pace
+
+
+def program(
+    model: Model,
+    kind: str,
+    objective: Objective | None,
+    modes: ModeMap,
+    step: Callable[..., Any],
+    source: Source,
+    *,
+    one_by_one: bool = False,
+    chunk_bytes: int = 0,
+) -> Program:
+    """The program for ``step``: one for each kind, objective, mode map, set of trainable layers and way of feeding.
+
+    Args:
+        model, kind, objective, modes: What the program is for.
+        step: (carry, batch, key) -> (carry, what the step leaves behind).
+        source: Where its batches come from.
+        one_by_one: Whether it takes one step at a time, because a callback acts between batches.
+        chunk_bytes: How many bytes a step adds to a chunk on the way in or out, which bounds a chunk's steps.
+    """
     flags = tuple(layer.trainable for layer, _ in Tree.of(model).layers.values())
-    key = (kind, id(objective), modes.key(), flags)
-    programs = model.programs
-    if key not in programs:
-        programs[key] = make_loop(step)
-    return programs[key]
+    key = (kind, id(objective), modes.key(), flags, source.resident, one_by_one)
+    if key not in model.programs:
+        limit = CAPACITY if source.resident else _STREAM_STEPS
+        if not source.resident:
+            chunk_bytes += sum(s.size * s.dtype.itemsize for s in jax.tree.leaves(source.spec))
+        if chunk_bytes:
+            limit = max(1, min(limit, _CHUNK_BYTES // chunk_bytes))
+        pace = Pace(1 if one_by_one else limit, settle=not source.resident)
+        model.programs[key] = Program(make_loop(step), pace)
+    return model.programs[key]
 
 
 def train_rule(model: Model, compiled: Compiled) -> Constrained:
@@ -58,50 +96,42 @@ class Chunks:
     """The chunks of one pass, cut so that the host keeps up and a person does not wait.
 
     Attributes:
+        program: What runs them.
         source: The source.
         feed: One pass over it.
-        one_by_one: Whether to run step by step, because a callback acts between batches.
         check: Called on the targets of every chunk of a stream before it runs.
+        eager: Whether to run steps without compiling them.
     """
 
+    program: Program
     source: Source
     feed: Feed
-    one_by_one: bool = False
     check: Callable[[Any], None] | None = None
-
-    def __post_init__(self) -> None:
-        limit = CAPACITY
-        if not self.source.resident:
-            row = sum(
-                leaf.nbytes if hasattr(leaf, "nbytes") else leaf.size * leaf.dtype.itemsize
-                for leaf in jax.tree.leaves(self.source.spec)
-            )
-            limit = max(1, min(64, _STREAM_BYTES // max(row, 1)))
-        self.pace = Pace(1 if self.one_by_one else limit, settle=not self.source.resident)
+    eager: bool = False
 
     def __iter__(self) -> Iterator[tuple[Any, np.ndarray[Any, Any], Any, int]]:
         """(data, index, row identities, capacity) of each chunk."""
-        while (chunk := self.feed.take(self.pace.steps)) is not None:
+        pace = self.program.pace
+        while (chunk := self.feed.take(pace.steps)) is not None:
             data, index = chunk.data, np.asarray(chunk.index, np.int32)
             if self.source.resident:
-                capacity = 1 if self.one_by_one else _bucket(self.feed.steps)
+                capacity = min(_bucket(self.feed.steps), _bucket(pace.limit))
             else:
-                capacity = self.pace.steps
+                capacity = pace.steps
                 if self.check is not None:
                     self.check(data.y)
                 data = jax.tree.map(functools.partial(_padded, rows=capacity * index.shape[1]), data)
             yield data, index, chunk.rows, max(capacity, len(index))
 
-    def run(
-        self, loop: Any, carry: Any, chunk: tuple[Any, ...], *, key: Any, first: int, eager: bool
-    ) -> tuple[Any, Any]:
+    def run(self, carry: Any, chunk: tuple[Any, ...], *, key: Any, first: int) -> tuple[Any, Any]:
         """Run one chunk and learn how long it took."""
         data, index, _, capacity = chunk
         began = time.perf_counter()
-        with jax.disable_jit() if eager else contextlib.nullcontext():
-            carry, tallies = run_chunk(loop, carry, data, index, key=key, first=first, capacity=capacity)
-        self.pace.took(len(index), time.perf_counter() - began)
-        return carry, tallies
+        with jax.disable_jit() if self.eager else contextlib.nullcontext():
+            carry, left = run_chunk(self.program.loop, carry, data, index, key=key, first=first, capacity=capacity)
+        if index.shape[1] == self.source.batch_size or not self.source.resident:  # a short last batch is no measure
+            self.program.pace.took(len(index), time.perf_counter() - began)
+        return carry, left
 
 
 def _bucket(steps: int | None) -> int:
@@ -157,33 +187,36 @@ def measure(
         callbacks: Hear the test hooks.
     """
     objective = compiled.objective(model, outputs, source.spec.y)
-    if source.resident:
-        check_targets(objective, outputs, source.arrays.y)  # pyright: ignore[reportAttributeAccessIssue]
     # The objective is captured, not looked up: a program belongs to the objective it was traced with.
     observe = Pass(objective.observe, modes)
-    loop = program(
-        model, "measure", objective, modes, lambda carry, batch, key: measure_step(observe, carry, batch, key=key)
+    made = program(
+        model,
+        "measure",
+        objective,
+        modes,
+        lambda carry, batch, key: measure_step(observe, carry, batch, key=key),
+        source,
     )
     carry = Carry.begin(*values(model), {})
-    chunks = Chunks(source, source.feed(0, steps=steps), check=lambda y: check_targets(objective, outputs, y))
+    feed = source.feed(0, steps=steps)
+    chunks = Chunks(made, source, feed, lambda y: check_targets(objective, outputs, y), compiled.run_eagerly)
     record = EpochRecord(0, key, 0)
     callbacks = callbacks or CallbackList()
     callbacks.on_test_begin()
     done = rows = 0
     for chunk in chunks:
-        carry, tallies = chunks.run(loop, carry, chunk, key=key, first=done, eager=compiled.run_eagerly)
-        record.tallies.append(tallies)
+        carry, tallies = chunks.run(carry, chunk, key=key, first=done)
+        record.add(tallies, chunk[2])
         count = len(chunk[1])
-        if callbacks.reads_test_batches():
-            for i in range(count):
-                callbacks.on_test_batch_begin(done + i, Logs())
-                callbacks.on_test_batch_end(done + i, Logs())
-        done += count
         rows += chunk[1].size
+        facts = Facts(rows=Rows(source.label, rows, source.rows))
+        if callbacks.reads_test_batches():
+            for i, sums in enumerate(record.after_each_step()):
+                callbacks.on_test_batch_begin(done + i, Logs())
+                callbacks.on_test_batch_end(done + i, logs_of(readings_of(objective, sums, facts, prefix)))
+        done += count
         if len(callbacks):
-            facts = Facts(rows=Rows(source.label, rows, source.rows))
-            running = readings_of(objective, record.folded(), facts, prefix)
-            callbacks.on_chunk_end(done, logs_of(running))
+            callbacks.on_chunk_end(done, logs_of(readings_of(objective, record.running, facts, prefix)))
     if not record.tallies:
         raise DataError(f"The {source.label} were to be measured.", received="no batch", because="the data are used up")
     seen = objective.seen[modes.key()]
@@ -210,18 +243,24 @@ def predict(
 ) -> Any:
     """The model's outputs for every row, as NumPy arrays in the structure the model returns."""
     run = model.forward(modes)
-    loop = program(model, "predict", None, modes, lambda carry, batch, key: (carry, run(*carry, batch.x, key)))
-    chunks = Chunks(source, source.feed(0, steps=steps))
-    # Outputs wait on the device until a chunk ends: keep a chunk's outputs within bounds.
     size = sum(s.size * s.dtype.itemsize for s in jax.tree.leaves(_output_spec(model, source, run)))
-    chunks.pace.limit = max(1, min(chunks.pace.limit, _STREAM_BYTES // max(size, 1)))
+    made = program(
+        model,
+        "predict",
+        None,
+        modes,
+        lambda carry, batch, key: (carry, run(*carry, batch.x, key)),
+        source,
+        chunk_bytes=size,
+    )
+    chunks = Chunks(made, source, source.feed(0, steps=steps))
     callbacks.on_predict_begin()
     parts: list[Any] = []
     done = 0
     carry = values(model)
-    for data, index, rows, capacity in chunks:
-        chunk = (data, index, rows, min(capacity, max(_bucket(chunks.pace.limit), len(index))))
-        carry, outputs = chunks.run(loop, carry, chunk, key=key, first=done, eager=False)
+    for chunk in chunks:
+        index = chunk[1]
+        carry, outputs = chunks.run(carry, chunk, key=key, first=done)
         parts.append(jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), outputs))
         if callbacks.reads_predict_batches():
             for i in range(len(index)):
