@@ -70,7 +70,8 @@ def test_variance_does_not_cancel_far_from_zero(make, mean):
     x = (mean + np.random.default_rng(3).normal(size=shape)).astype("float32")
     exact = x.astype("float64")
     expected = (exact - exact.mean()) / np.sqrt(exact.var() + 1e-3)
-    np.testing.assert_allclose(make()(x, training=True), expected, atol=2e-3)
+    # What is left is float32's rounding of the mean itself.
+    np.testing.assert_allclose(make()(x, training=True), expected, atol=1e-5 + 3e-7 * abs(mean))
 
 
 def test_statistics_are_float32_in_half_precision():
@@ -93,8 +94,8 @@ def test_a_traced_flag_selects_moments_and_their_update():
         return pure(layer)(params, state, x, mode=ModeMap(Mode.TRAIN, effects={"batch_statistics": flag}))
 
     for training in (True, False):
-        expected = jax.jit(lambda m=Mode.of(training): pure(layer)(params, state, x, mode=m))()
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), by_flag(training), expected)
+        expected = pure(layer)(params, state, x, mode=Mode.of(training))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), by_flag(training), expected)
 
 
 @pytest.mark.parametrize(

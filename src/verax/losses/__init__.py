@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from verax.errors import InputError
 from verax.frame.registry import Registry
@@ -120,7 +120,7 @@ def get(identifier: Any) -> Loss | None:
         return deserialize(identifier)
     found = _registry.get(identifier)
     if found is None or isinstance(found, Loss):
-        if isinstance(identifier, str) and identifier != type(found).__name__:
+        if found is not None and isinstance(identifier, str) and identifier != type(found).__name__:
             found.name = identifier
         return found
     name = getattr(found, "__name__", "")
@@ -179,7 +179,7 @@ def deserialize(
     if isinstance(config, str):
         return get(known.get(config, config))
     if config["class_name"] != "LossFunctionWrapper":
-        return _registry.deserialize(config, custom_objects)
+        return cast("Loss", _registry.deserialize(config, custom_objects))
     fn = config["config"]["fn"]
     if isinstance(fn, str) and fn not in known:
         raise InputError(

@@ -56,36 +56,7 @@ class _Crossentropy(PairedLoss):
         return None if self.arguments["from_logits"] else self._clipped(y_true, at_least_float32(y_pred))
 
     def _clipped(self, y_true: Any, p: jax.Array) -> jax.Array:
-        t, p = paired(y_true, normalized(p, self.arguments["axis"]))
-        t = smooth(t, self.arguments["label_smoothing"], t.shape[self.arguments["axis"]])
-        return jnp.any((t > 0) & (p < EPSILON), axis=self.arguments["axis"])
-
-    def check(self, y_true: np.ndarray, pred_shape: tuple[int | None, ...]) -> None:
-        """As for every paired loss; a softmax over a single class is refused too (its loss is always 0)."""
-        axis = self.arguments["axis"]
-        if self.kind == "softmax" and -len(pred_shape) <= axis < len(pred_shape):
-            classes = pred_shape[axis]
-            if classes == 1:
-                raise ShapeError(
-                    f"Loss '{self.name}' compares probabilities over two classes or more.",
-                    received=f"predictions of shape {describe(pred_shape)}",
-                    because="over a single class every probability is 1 and every loss 0",
-                    do="Use binary_crossentropy with one sigmoid unit, or give the last layer a unit for each class.",
-                )
-            self._check_classes(y_true, pred_shape, axis % len(pred_shape))
-        super().check(y_true, pred_shape)
-
-    def _check_classes(self, y_true: np.ndarray, pred_shape: tuple[int | None, ...], axis: int) -> None:
-        """Name the mistake where targets are class labels instead of one-hot."""
-        if y_true.shape[1:] in (_without(pred_shape, axis)[1:], (*_without(pred_shape, axis)[1:], 1)):
-            raise ShapeError(
-                f"Loss '{self.name}' takes one-hot targets.",
-                received=f"targets of shape {y_true.shape}, predictions of shape {describe(pred_shape)}",
-                because="these targets have the shape of class labels",
-                do=f"Use sparse_{type(self).function.__name__} for integer labels, or one-hot encode them."
-                if type(self) is CategoricalCrossentropy
-                else "One-hot encode the labels.",
-            )
+        raise NotImplementedError
 
 
 def _without(shape: tuple[int | None, ...], axis: int) -> tuple[int | None, ...]:
@@ -162,6 +133,31 @@ class CategoricalCrossentropy(_Crossentropy):
     ):
         super().__init__(reduction, name, dtype, from_logits=from_logits, label_smoothing=label_smoothing, axis=axis)
 
+    def _clipped(self, y_true: Any, p: jax.Array) -> jax.Array:
+        axis = self.arguments["axis"]
+        t, p = paired(y_true, normalized(p, axis))
+        return jnp.any((smooth(t, self.arguments["label_smoothing"], t.shape[axis]) > 0) & (p < EPSILON), axis=axis)
+
+    def check(self, y_true: np.ndarray, pred_shape: tuple[int | None, ...]) -> None:
+        """Refuse a single class, class labels, and what every paired loss refuses."""
+        axis = self.arguments["axis"] % len(pred_shape)
+        tokens = _without(pred_shape, axis)[1:]
+        if pred_shape[axis] == 1:
+            raise ShapeError(
+                f"Loss '{self.name}' compares probabilities over two classes or more.",
+                received=f"predictions of shape {describe(pred_shape)}",
+                because="over a single class every probability is 1 and every loss 0",
+                do="Use binary_crossentropy with one sigmoid unit, or give the last layer a unit for each class.",
+            )
+        if y_true.shape[1:] in (tokens, (*tokens, 1)):
+            raise ShapeError(
+                f"Loss '{self.name}' takes one-hot targets.",
+                received=f"targets of shape {y_true.shape}, predictions of shape {describe(pred_shape)}",
+                because="these targets have the shape of class labels",
+                do="Use sparse_categorical_crossentropy for integer labels, or one-hot encode them.",
+            )
+        super().check(y_true, pred_shape)
+
 
 class CategoricalFocalCrossentropy(CategoricalCrossentropy):
     """:func:`categorical_focal_crossentropy` as a loss; from the logits where a softmax made the predictions."""
@@ -215,9 +211,6 @@ class SparseCategoricalCrossentropy(_Crossentropy):
     def _clipped(self, y_true: Any, p: jax.Array) -> jax.Array:
         axis = self.arguments["axis"]
         return at_label(class_labels(y_true, p, axis), normalized(p, axis), axis) < EPSILON
-
-    def _check_classes(self, y_true: np.ndarray, pred_shape: tuple[int | None, ...], axis: int) -> None:
-        del y_true, pred_shape, axis
 
     def check(self, y_true: np.ndarray, pred_shape: tuple[int | None, ...]) -> None:
         """Refuse labels of a wrong shape (ShapeError), and those that are no class, naming the worst (DataError)."""

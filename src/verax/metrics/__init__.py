@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from verax import losses
 from verax.errors import InputError
@@ -175,8 +175,8 @@ def get(identifier: Any) -> Metric | None:
     found = _registry.get(identifier)
     if found is None or isinstance(found, Metric):
         return found
-    own = losses.get(found)  # a loss, or a function of one of Verax's losses
-    return MeanMetricWrapper(found if isinstance(own, LossFunctionWrapper) else own)
+    own = losses.get(found)  # the loss itself, the loss of one of Verax's functions, or a wrapper of a person's own
+    return MeanMetricWrapper(found if own is None or isinstance(own, LossFunctionWrapper) else own)
 
 
 def resolve(
@@ -219,8 +219,8 @@ def serialize(metric: Metric | Callable[..., Any] | None) -> Any:
     {'thresholds': None, 'top_k': 3, 'class_id': None, 'name': 'precision', 'dtype': None}
     """
     config = _registry.serialize(metric)
-    if type(metric) is MeanMetricWrapper:
-        config["config"]["fn"] = losses.serialize(metric.fn) if isinstance(metric.fn, Loss) else metric.fn.__name__
+    if isinstance(metric, MeanMetricWrapper) and "fn" in config["config"]:
+        config["config"]["fn"] = losses.serialize(metric.fn)
     return config
 
 
@@ -240,7 +240,7 @@ def deserialize(
     if isinstance(config, str):
         return get(known.get(config, config))
     if config["class_name"] != "MeanMetricWrapper":
-        return _registry.deserialize(config, custom_objects)
+        return cast("Metric", _registry.deserialize(config, custom_objects))
     fn = config["config"]["fn"]
     if isinstance(fn, Mapping):
         fn = losses.deserialize(fn, custom_objects)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -174,7 +174,8 @@ class MeanMetricWrapper(Metric):
 
     def tally_from_link(self, y_true: Any, logits: Any, sample_weight: Any = None) -> Tally:
         """The true tally, from the logits behind the prediction: see :meth:`verax.losses.Loss.from_link`."""
-        return self._tally(self.fn.from_link(y_true, logits), sample_weight, self.fn.counted(y_true))
+        loss = cast("Loss", self.fn)
+        return self._tally(loss.from_link(y_true, logits), sample_weight, loss.counted(y_true))
 
     def _tally(self, values: jax.Array, sample_weight: Any, counted: jax.Array | None = None) -> Tally:
         values = self.cast(values)

@@ -13,8 +13,9 @@ from verax import losses, metrics, optimizers
 from verax.engine.objective import Meter, Objective, Term
 from verax.errors import DataError, InputError, NotCompiledError, ShapeError, UnknownNameError
 from verax.frame.layer import Layer
+from verax.model.structure import Outputs
 
-__all__ = ["Compiled", "Outputs", "check_targets"]
+__all__ = ["Compiled", "check_targets", "require_compiled"]
 
 _REDUCTIONS = {
     "sum_over_batch_size": "mean",
@@ -22,30 +23,6 @@ _REDUCTIONS = {
     "mean_with_sample_weight": "weighted_mean",
     "sum": "sum",
 }
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What a model returns.
-
-    Attributes:
-        names: A name for each output leaf.
-        shapes: Their shapes, None for the batch axis.
-        keys: The keys, where the model returns a dict.
-    """
-
-    names: tuple[str, ...]
-    shapes: tuple[tuple[int | None, ...], ...]
-    keys: tuple[str, ...] | None = None
-
-    def arrange(self, structure: Any) -> list[Any]:
-        """Targets or weights in the order of the outputs; a single array is every output's, None none's."""
-        n = len(self.names)
-        if isinstance(structure, Mapping):
-            return [structure.get(name) for name in self.names]
-        if isinstance(structure, (list, tuple)):
-            return list(structure)
-        return [structure] * n
 
 
 @dataclass

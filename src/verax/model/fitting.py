@@ -25,8 +25,9 @@ from verax.frame.variable import Variable
 from verax.ledger.facts import Facts, Rows
 from verax.ledger.reading import Reading
 from verax.ledger.record import EpochRecord
-from verax.model.compile import Compiled, Outputs, check_targets
+from verax.model.compile import Compiled, check_targets
 from verax.model.passes import INFER, Chunks, Program, logs_of, measure, program, symbolic_of, train_rule
+from verax.model.structure import Outputs
 
 if TYPE_CHECKING:
     from verax.model.model import Model

@@ -11,7 +11,7 @@ import jax
 from verax.callbacks import CallbackList, History, ProgressLine
 from verax.data import make_source
 from verax.engine.step import Carry, Pass, Rule, train_step
-from verax.errors import DataError, InputError, ShapeError, UnknownNameError
+from verax.errors import InputError, UnknownNameError
 from verax.frame.current import active_frame
 from verax.frame.frame import call
 from verax.frame.graph import Graph
@@ -22,7 +22,8 @@ from verax.frame.tree import Tree
 from verax.layers import Layer
 from verax.ledger.reading import Reading
 from verax.model import fitting, passes, summary, weights
-from verax.model.compile import Compiled, Outputs, require_compiled
+from verax.model.compile import Compiled, require_compiled
+from verax.model.structure import Outputs, match_inputs, outputs_of, signature_of
 
 __all__ = ["Model"]
 
@@ -107,7 +108,7 @@ class Model(Layer):
         """Run the graph."""
         if self._model.graph is None:
             return super().call(inputs)
-        return self._model.graph.run(_matched(self, self._model.graph, inputs))
+        return self._model.graph.run(match_inputs(self, self._model.graph, inputs))
 
     def children(self) -> Iterator[tuple[str, str, Any]]:
         """The graph's layers by name, then what attributes hold."""
@@ -479,8 +480,8 @@ class Model(Layer):
             structure = infer_spec(self, (inputs,), {})
             if made.graph is None:
                 made.inputs = inputs
-            made.outputs = _outputs(self, made.graph, structure)
-            made.prepared = _signature(inputs)
+            made.outputs = outputs_of(self, made.graph, structure)
+            made.prepared = signature_of(inputs)
         return made.outputs
 
     def forward(self, modes: ModeMap) -> Callable[..., Any]:
@@ -488,7 +489,7 @@ class Model(Layer):
         return lambda params, state, x, key: call(self, params, state, (x,), mode=modes, key=key).output
 
     def _fits(self, inputs: Any) -> bool:
-        return self._model.prepared == _signature(inputs)
+        return self._model.prepared == signature_of(inputs)
 
     def _callbacks(self, callbacks: Any, verbose: str | int, steps: int | None) -> CallbackList:
         if isinstance(callbacks, CallbackList):
@@ -498,66 +499,3 @@ class Model(Layer):
         listed.set_model(self)
         listed.set_params({"verbose": level, "epochs": 1, "steps": steps, "chunks": True})
         return listed
-
-
-def _signature(inputs: Any) -> Any:
-    leaves, treedef = jax.tree.flatten(inputs, is_leaf=is_symbolic)
-    return treedef, tuple((t.shape, t.dtype) for t in leaves)
-
-
-def _outputs(model: Model, graph: Graph | None, structure: Any) -> Outputs:
-    leaves, _ = jax.tree.flatten(structure, is_leaf=is_symbolic)
-    shapes = tuple(leaf.shape for leaf in leaves)
-    if isinstance(structure, Mapping):
-        names = tuple(str(key) for key in sorted(structure))
-    elif graph is not None:
-        names = tuple(t.name for t in jax.tree.leaves(graph.outputs, is_leaf=is_symbolic))
-        names = tuple(n if names.count(n) == 1 else f"{n}_{i}" for i, n in enumerate(names))
-    elif len(leaves) == 1:
-        names = (model.name,)
-    else:
-        names = tuple(f"output_{i}" for i in range(len(leaves)))
-    return Outputs(names, shapes)
-
-
-def _matched(model: Model, graph: Graph, inputs: Any) -> list[Any]:
-    """Inputs in the order of the graph's, each of its Input's rank and dtype."""
-    wanted = jax.tree.leaves(graph.inputs, is_leaf=is_symbolic)
-    if isinstance(inputs, Mapping) and not isinstance(graph.inputs, Mapping):
-        missing = [t.name for t in wanted if t.name not in inputs]
-        if missing:
-            raise DataError(
-                f"Model {model.name!r} was called on a dict.",
-                received=f"the keys {sorted(inputs)}",
-                because=f"its inputs are named {[t.name for t in wanted]}",
-                do=f"Add {missing[0]!r}.",
-            )
-        inputs = [inputs[t.name] for t in wanted]
-    given = jax.tree.leaves(inputs)
-    if len(given) != len(wanted):
-        raise ShapeError(
-            f"Model {model.name!r} was called.",
-            received=f"{len(given)} inputs",
-            because=f"it has {len(wanted)}: {', '.join(t.name for t in wanted)}",
-            do="Give a list in that order, or a dict by name.",
-        )
-    frame = active_frame()
-    unknown = frame.unknown if frame is not None else frozenset[int]()
-    return [_as_input(model, tensor, array, unknown) for tensor, array in zip(wanted, given, strict=True)]
-
-
-def _as_input(model: Model, tensor: SymbolicTensor, array: Any, unknown: frozenset[int]) -> Any:
-    shape = tuple(array.shape)
-    if len(shape) == len(tensor.shape) - 1 and tensor.shape[-1] == 1:
-        array = array[..., None]  # (rows,) for Input((1,)), as Keras allows
-    fits = array.ndim == len(tensor.shape) and all(
-        want is None or have == want or have in unknown for want, have in zip(tensor.shape, array.shape, strict=True)
-    )
-    if not fits:
-        raise ShapeError(
-            f"Model {model.name!r} was called.",
-            received=f"an input of shape {tuple(None if n in unknown else n for n in shape)} for {tensor.name!r}",
-            because=f"that Input has shape {tensor.shape}",
-            do="Give rows of that shape, the batch axis first.",
-        )
-    return array if array.dtype.name == tensor.dtype else array.astype(tensor.dtype)

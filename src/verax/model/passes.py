@@ -26,7 +26,8 @@ from verax.frame.tree import Tree
 from verax.ledger.facts import Facts, Rows
 from verax.ledger.reading import Reading
 from verax.ledger.record import EpochRecord
-from verax.model.compile import Compiled, Outputs, check_targets
+from verax.model.compile import Compiled, check_targets
+from verax.model.structure import Outputs
 
 if TYPE_CHECKING:
     from verax.model.model import Model
