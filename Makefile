@@ -32,6 +32,7 @@ lint: $(TEST)
 
 types: $(TEST)
 	$(BIN)/basedpyright
+	$(BIN)/basedpyright --project pyrightconfig.strict.json
 
 unit: $(TEST)
 	$(BIN)/python -m pytest tests

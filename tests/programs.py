@@ -19,10 +19,14 @@ class Ran(NamedTuple):
     printed: str
 
 
-@functools.cache
 def run(name: str) -> Ran:
     """Run the example whose file name begins with ``name``, in this process, under the tests' strict rules."""
     (path,) = (p for p in EXAMPLES if p.stem.startswith(name))
+    return _run(path)
+
+
+@functools.cache
+def _run(path: Path) -> Ran:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         names = runpy.run_path(str(path), run_name="__main__")

@@ -1,6 +1,6 @@
 """Verax: deep learning on JAX with the API Keras users know, in which every number says what it measured.
 
-Importing this module imports JAX and nothing else; the rooms are opened when their names are first used.
+Importing this module loads no other library; the rooms, and JAX with them, open when their names are first used.
 """
 
 from __future__ import annotations

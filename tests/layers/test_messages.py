@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+
+import keras
 import numpy as np
 import pytest
 
@@ -118,8 +121,6 @@ def test_configuration_freezes_when_the_layer_is_built():
 
 
 def test_names():
-    import keras
-
     public = set(layers.__all__)
     for name in sorted(public & set(dir(keras.layers))):
         ours, theirs = getattr(layers, name), getattr(keras.layers, name)
@@ -128,29 +129,31 @@ def test_names():
     assert all(hasattr(layers, name) for name in public)
 
 
-@pytest.mark.parametrize("name", sorted(set(layers.__all__) & {n for n in dir(layers) if n[0].isupper()}))
+SAID_ELSEWHERE = {"Input", "InputSpec", "Layer", "InputLayer"}
+LEFT_OUT = {"lora_rank", "lora_alpha", "quantization_config", "stateful", "use_cudnn", "synchronized", "weights"} | {
+    "renorm",
+    "renorm_clipping",
+    "renorm_momentum",
+}
+
+
+@pytest.mark.parametrize("name", sorted({n for n in layers.__all__ if n[0].isupper()} - SAID_ELSEWHERE))
 def test_arguments_are_those_of_keras_in_the_same_order(name):
-    import inspect
-
-    import keras
-
-    if name in ("Input", "InputSpec", "Layer", "InputLayer"):
-        pytest.skip("said elsewhere")
-    left_out = {"lora_rank", "lora_alpha", "quantization_config", "stateful", "use_cudnn", "synchronized", "weights",
-                "renorm", "renorm_clipping", "renorm_momentum"}  # fmt: skip
-
     def parameters(cls):
         found = inspect.signature(cls.__init__).parameters.values()
-        return [
-            (p.name, p.default)
+        return {
+            p.name: plain(p.default)
             for p in found
-            if p.kind is not p.VAR_KEYWORD and p.name not in left_out | {"self", "name", "dtype"}
-        ]
+            if p.kind is not p.VAR_KEYWORD and p.name not in LEFT_OUT | {"self", "name", "dtype"}
+        }
 
-    def plain(pairs):  # (2, 2) and 2 are the same for two axes; Keras writes some initializers' names in capitals
-        return [(n, d[0] if isinstance(d, tuple) and len(set(d)) == 1 else d) for n, d in pairs]
+    def plain(default):  # 2 stands for (2, 2)
+        while isinstance(default, tuple) and len(set(default)) == 1:
+            default = default[0]
+        return default
 
-    ours, theirs = plain(parameters(getattr(layers, name))), plain(parameters(getattr(keras.layers, name)))
-    loose = {"pool_size", "cropping"}  # defaults that Keras has for some ranks only
-    assert [n for n, _ in ours][: len(theirs)] == [n for n, _ in theirs]
-    assert [d for n, d in ours if n not in loose][: len(theirs)] == [d for n, d in theirs if n not in loose]
+    ours, theirs = parameters(getattr(layers, name)), parameters(getattr(keras.layers, name))
+    assert list(ours)[: len(theirs)] == list(theirs)
+    for argument, default in theirs.items():
+        if argument not in ("pool_size", "cropping"):  # Keras has defaults for some ranks only
+            assert ours[argument] == default

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from verax.callbacks.base import Callback, Logs, plain_number
+from verax.ledger.record import EpochRecord
 
 __all__ = ["History"]
 
@@ -19,6 +20,7 @@ class History(Callback):
             is not the one of the second epoch.
         epoch: The epochs that ended, counted from 0.
         params: ``{"verbose", "epochs", "steps"}``.
+        last: The steps of the last epoch trained (tallies, keys, rows, end weights), so that they can be measured again.
 
     A fit that is interrupted leaves the epochs that ended before.
 
@@ -38,6 +40,7 @@ class History(Callback):
         self.readings: dict[str, list[Any]] = {}
         self.when: dict[str, list[int]] = {}
         self.epoch: list[int] = []
+        self.last: EpochRecord | None = None
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Append the numbers of the epoch."""

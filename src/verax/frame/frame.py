@@ -370,8 +370,9 @@ def pure(layer: Layer) -> Callable[..., tuple[Any, dict[str, jax.Array]]]:
 def lift(transform: Callable[..., Any], layer: Layer) -> Callable[..., Any]:
     """A jax transformation around a layer inside a model's ``call``, with what the layer leaves behind carried out.
 
-    ``transform`` receives a pure function ``f(weights, key, *args) -> (output, (updates, penalties))`` and returns one
-    of the same signature: ``verax.lift(jax.checkpoint, self.block)(x)`` recomputes the block in the backward pass.
+    ``transform`` receives a pure function ``f(values, key, *args) -> (output, left behind)`` and returns one of the same
+    signature: ``verax.lift(jax.checkpoint, self.block)(x)`` recomputes the block in the backward pass. Assignments,
+    penalties, draws, masks and links come out as if the layer had been called itself.
     """
 
     def lifted(*args: Any) -> Any:
@@ -385,34 +386,50 @@ def lift(transform: Callable[..., Any], layer: Layer) -> Callable[..., Any]:
         outer.check_trace("a lifted layer was called")
         if not layer.built:
             return layer(*args)  # shapes only: the build is the same call under jax.eval_shape
-        inside = Tree.of(layer).variables
-        names = {str(i): variable for i, (variable, _) in enumerate(inside.values())}
-        weights = {name: outer.updates.get(id(v), outer.values[id(v)]) for name, v in names.items()}
-        key = None if outer.key is None else outer.draw_key(layer)
+        variables = [variable for variable, _ in Tree.of(layer).variables.values()]
+        weights = {str(i): outer.updates.get(id(v), outer.values[id(v)]) for i, v in enumerate(variables)}
+        masks = {str(i): outer.masks[id(a)][1] for i, a in enumerate(jax.tree.leaves(args)) if id(a) in outer.masks}
+        inners: list[tuple[Frame, dict[str, str]]] = []
 
-        def run(weights: dict[str, jax.Array], key: jax.Array | None, *args: Any) -> Any:
+        def run(values: Any, key: jax.Array | None, *args: Any) -> Any:
+            weights, masks = values
             inner = Frame(
                 outer.tree,
-                {**outer.values, **{id(names[n]): w for n, w in weights.items()}},
+                {**outer.values, **{id(variables[int(i)]): w for i, w in weights.items()}},
                 outer.modes,
                 key,
                 observed=outer.observed,
+                unknown=outer.unknown,
+                draws=dict(outer.draws),
                 stack=list(outer.stack),
                 forced=list(outer.forced),
             )
+            leaves = jax.tree.leaves(args)
+            inner.masks = {id(leaves[int(i)]): (leaves[int(i)], mask) for i, mask in masks.items()}
             token = current.set(inner)
             try:
                 output = layer(*args)
             finally:
                 current.reset(token)
-            updates = {n: inner.updates[id(v)] for n, v in names.items() if id(v) in inner.updates}
-            return output, (updates, inner.penalties)
+            updates = {str(i): inner.updates[id(v)] for i, v in enumerate(variables) if id(v) in inner.updates}
+            ends = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(output))}
+            marks = {i: inner.masks[id(leaf)][1] for i, leaf in ends.items() if id(leaf) in inner.masks}
+            links = {i: inner.links[id(leaf)] for i, leaf in ends.items() if id(leaf) in inner.links}
+            inners.append((inner, {i: kind for i, (_, kind, _) in links.items()}))
+            return output, (updates, inner.penalties, marks, {i: logits for i, (_, _, logits) in links.items()})
 
-        output, (updates, penalties) = transform(run)(weights, key, *args)
-        for name, value in updates.items():
-            outer.assign(names[name], value)
+        output, (updates, penalties, marks, logits) = transform(run)((weights, masks), outer.key, *args)
+        inner, kinds = inners[-1]
+        outer.draws = inner.draws
+        for i, value in updates.items():
+            outer.assign(variables[int(i)], value)
         for path, value in penalties.items():
             outer.penalize(path, value)
+        leaves = jax.tree.leaves(output)
+        for i, mask in marks.items():
+            outer.masks[id(leaves[int(i)])] = (leaves[int(i)], mask)
+        for i, value in logits.items():
+            outer.links[id(leaves[int(i)])] = (leaves[int(i)], kinds[i], value)
         return output
 
     return lifted

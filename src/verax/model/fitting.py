@@ -261,6 +261,7 @@ class _Fit:
             )
         record.modes = layer_modes(self.objective.seen[self.modes.key()])
         record.weights = {**carry.params, **carry.state}
+        self.history.last = record
         return readings_of(self.objective, record.folded(), self._facts(rows))
 
     def _begin(self) -> Carry:

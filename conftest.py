@@ -1,0 +1,30 @@
+"""For tests and doctests alike: strict promotion, a seed, and names that doctests use without importing them."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import verax
+
+# Shape and dtype mistakes are where wrong numbers come from.
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Every test starts from the same global seed, whatever ran before it."""
+    verax.utils.set_random_seed(20)
+
+
+@pytest.fixture(autouse=True)
+def _names(doctest_namespace: dict[str, object]):
+    """A doctest has numpy, jax.numpy and verax at hand, beside the names of its own module."""
+    doctest_namespace.update(np=np, jnp=jnp, verax=verax)
