@@ -10,12 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import verax
 
 # Shape and dtype mistakes are where wrong numbers come from.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# How long an example takes is a benchmark, never a test.
+settings.register_profile("verax", deadline=None)
+settings.load_profile("verax")
 
 
 @pytest.fixture(autouse=True)

@@ -70,14 +70,15 @@ def test_lift_changes_nothing(plain):
 
         def loss(params, x):
             outcome = call(layer, params, state, (x,), mode=Mode.TRAIN, key=KEY)
-            return jnp.sum(outcome.output**2) + sum(outcome.penalties.values()), outcome
+            observed.append(outcome.observed)
+            total = jnp.sum(outcome.output**2) + sum(outcome.penalties.values())
+            return total, (outcome.output, outcome.state, outcome.penalties)
 
-        (value, outcome), gradients = jax.value_and_grad(loss, (0, 1), has_aux=True)(params, X)
-        return value, outcome.output, outcome.state, outcome.penalties, gradients, outcome.observed
+        return jax.value_and_grad(loss, (0, 1), has_aux=True)(params, X)
 
-    *expected, observed = run(plain)
-    *got, observed_there = run(lifted)
-    assert observed == observed_there
+    observed = []
+    expected, got = run(plain), run(lifted)
+    assert observed[0] == observed[1]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, expected)
     # The transformation is really there.
     jaxpr = jax.make_jaxpr(lambda p, s: pure(lifted)(p, s, X, mode=Mode.TRAIN, key=KEY))(*values(lifted))
@@ -178,7 +179,7 @@ def test_gradient_against_finite_differences(plain):
     direction = jax.tree.map(lambda p: jax.random.normal(KEY, p.shape), params)
     moved = lambda t: loss(jax.tree.map(lambda p, d: p + t * d, params, direction))  # noqa: E731
     slope = sum(jnp.vdot(g, d) for g, d in zip(gradients.values(), direction.values(), strict=True))
-    np.testing.assert_allclose((moved(1e-2) - moved(-1e-2)) / 2e-2, slope, rtol=2e-2)
+    np.testing.assert_allclose((moved(2e-3) - moved(-2e-3)) / 4e-3, slope, rtol=1e-2)
 
 
 def test_an_eager_call_is_pure_on_the_layers_own_values(plain):
@@ -242,12 +243,13 @@ def test_training_is_filled_in_and_can_be_forced():
         for forced in (None, True, False):
             layer = Forces(forced)
             layer(X)
+            before = float(layer.inner.calls)
             outcome = call(layer, *values(layer), (X,), mode=mode, key=KEY)
             in_training = mode is Mode.TRAIN if forced is None else forced
             why = "asked" if forced in (None, mode is Mode.TRAIN) else "forced"
             assert outcome.observed["inner"] == Observation("custom:inner", Mode.of(in_training), why)
             assert outcome.observed["drop"] == Observation("dropout", mode)
-            assert float(outcome.state["inner/calls"]) == in_training
+            assert float(outcome.state["inner/calls"]) == before + in_training
 
 
 def test_a_traced_flag_runs_both_branches_and_selects():
@@ -264,9 +266,9 @@ def test_a_traced_flag_runs_both_branches_and_selects():
 
     for flag in (True, False):
         output, new, penalties = run(flag)
-        np.testing.assert_allclose(output, X + flag)
+        np.testing.assert_allclose(output, np.asarray(X) + flag)
         assert float(new["inner/calls"]) == flag
-        np.testing.assert_allclose(penalties["inner"], np.sum(X) * flag, rtol=1e-5)
+        np.testing.assert_allclose(penalties["inner"], np.sum(np.asarray(X)) * flag, rtol=1e-5)
 
 
 def test_a_flag_given_by_path():

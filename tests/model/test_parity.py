@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
 from tests.model.twins import fit_both, rows, same_answers, same_history, same_weights, twins
+from tests.oracle import oracle
+from verax.errors import VeraxWarning
 
 
 def check(build, x, y, *, shape=None, rtol=1e-5, **arguments):
@@ -60,15 +64,13 @@ def test_binary_classifier_with_metrics():
     check(build, x, y, validation_data=(x[:7], y[:7]))
 
 
-@pytest.mark.parametrize("targets", ["labels", "one-hot"])
-def test_softmax_classifier(targets):
+@pytest.mark.parametrize("loss", ["sparse_categorical_crossentropy", "categorical_crossentropy", "crossentropy"])
+def test_softmax_classifier(loss):
     x, labels = rows(20), np.arange(20) % 3
-    y = labels if targets == "labels" else np.eye(3, dtype="float32")[labels]
-    prefix = "sparse_" if targets == "labels" else ""
+    y = labels if loss.startswith("sparse") else np.eye(3, dtype="float32")[labels]
 
     def build(lib):
-        loss = f"{prefix}categorical_crossentropy"
-        return mlp(lib, lambda o: o.Adam(0.05), loss=loss, units=3, last="softmax", metrics=["acc", "crossentropy"])
+        return mlp(lib, lambda o: o.Adam(0.05), loss=loss, units=3, last="softmax", metrics=["acc"])
 
     check(build, x, y)
 
@@ -102,7 +104,8 @@ def test_convnet():
                 layers.Dense(3, activation="softmax"),
             ]
         )
-        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        # Not Adam: a weight that the normalization after it makes useless has a gradient of rounding errors alone.
+        model.compile(lib.optimizers.SGD(0.1), "sparse_categorical_crossentropy", metrics=["accuracy"])
         return model
 
     check(build, x, y, epochs=5, validation_data=(x[:5], y[:5]))
@@ -122,7 +125,9 @@ def reader(lib, *, sequences=False):
     return model
 
 
-TOKENS = np.array([[1, 2, 3, 0, 0], [4, 5, 6, 1, 2], [3, 0, 0, 0, 0], [2, 2, 1, 0, 0], [6, 5, 4, 3, 2], [1, 0, 0, 0, 0]])
+TOKENS = np.array(
+    [[1, 2, 3, 0, 0], [4, 5, 6, 1, 2], [3, 0, 0, 0, 0], [2, 2, 1, 0, 0], [6, 5, 4, 3, 2], [1, 0, 0, 0, 0]]
+)
 
 
 def test_masked_reader():
@@ -131,7 +136,10 @@ def test_masked_reader():
 
 def test_masked_sequences_in_one_batch():
     # In one batch a mean over tokens is the same in both; across batches see test_differences.py.
-    check(lambda lib: reader(lib, sequences=True), TOKENS, rows(6, 5)[..., None], batch_size=6)
+    models = twins(lambda lib: reader(lib, sequences=True))
+    expected, found = fit_both(models, TOKENS, rows(6, 5)[..., None], batch_size=6, epochs=4)
+    same_history({"loss": expected["loss"]}, {"loss": found["loss"]})
+    same_weights(models)
 
 
 def test_regularizers_and_constraints():
@@ -245,16 +253,16 @@ def test_subclassed_model():
                 self.blocks = [Block(5), Block(3)]
                 self.head = lib.layers.Dense(1)
 
-            def call(self, x):
+            def call(self, x, training=None):  # without it Keras trains in inference mode: see test_differences.py
                 for block in self.blocks:
-                    x = block(x)
+                    x = block(x, training=training)
                 return self.head(x)
 
         model = Net()
         model.compile("sgd", "mse", metrics=["mae"])
         return model
 
-    models = twins(build, shape=(None, 4))
+    models = twins(build, shape=(1, 4))
     x, y = rows(20), rows(20, 1, seed=2)
     same_history(*fit_both(models, x, y, epochs=3, batch_size=5))
     same_weights(models)
@@ -276,7 +284,9 @@ def test_arguments_of_fit(arguments, pair):
     x, y = rows(20), rows(20, 1, seed=2)
     if arguments.get("validation_data"):
         arguments = {**arguments, "validation_data": (x[:9], y[:9])}
-    same_history(*fit_both(pair, x, y, epochs=4, **arguments))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VeraxWarning)  # 5 batches in passes of 2: both say that data ran out
+        same_history(*fit_both(pair, x, y, epochs=4, **arguments))
     same_weights(pair)
 
 
@@ -309,6 +319,7 @@ def batches(x, y, size=5):
 def test_generator(pair):
     x, y = rows(18), rows(18, 1, seed=2)
     same_history(*fit_both(pair, lambda _: batches(x, y), epochs=1))
+
     def endless(_):
         while True:
             yield from batches(x, y)
@@ -338,14 +349,15 @@ def test_on_batch(pair):
     theirs, ours = pair
     x, y = rows(6), rows(6, 1, seed=2)
     for _ in range(3):
+        with oracle():
+            theirs.reset_metrics()  # they accumulate over calls
+            expected = {k: float(v) for k, v in theirs.train_on_batch(x, y, return_dict=True).items()}
+        assert ours.train_on_batch(x, y, return_dict=True) == pytest.approx(expected, rel=1e-5)
+    with oracle():
         theirs.reset_metrics()
-        expected = theirs.train_on_batch(x, y, return_dict=True)
-        assert {k: float(v) for k, v in expected.items()} == pytest.approx(
-            ours.train_on_batch(x, y, return_dict=True), rel=1e-5
-        )
-    theirs.reset_metrics()
-    np.testing.assert_allclose(ours.test_on_batch(x, y), theirs.test_on_batch(x, y), rtol=1e-5)
-    np.testing.assert_allclose(ours.predict_on_batch(x), theirs.predict_on_batch(x), rtol=1e-5)
+        tested, predicted = theirs.test_on_batch(x, y), theirs.predict_on_batch(x)
+    np.testing.assert_allclose(ours.test_on_batch(x, y), tested, rtol=1e-5)
+    np.testing.assert_allclose(ours.predict_on_batch(x), predicted, rtol=1e-5)
     same_weights(pair)
 
 

@@ -49,7 +49,9 @@ def forms():
     nested.set_weights(plain.get_weights())
     rng = np.random.default_rng(3)
     x, y = rng.uniform(size=(24, 8, 8, 1)), rng.integers(0, 10, 24)
-    histories = [m.fit(x, y, batch_size=8, epochs=2, shuffle=False, validation_data=(x, y), verbose=0) for m in (plain, nested)]
+    histories = [
+        m.fit(x, y, batch_size=8, epochs=2, shuffle=False, validation_data=(x, y), verbose=0) for m in (plain, nested)
+    ]
     return plain, nested, histories, x, y
 
 

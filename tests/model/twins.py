@@ -23,17 +23,17 @@ def twins(build: Build, shape: Any = None) -> tuple[Any, Any]:
 
     Args:
         build: Makes and compiles a model out of ``layers``, ``Sequential``, ``Model``, ... of the module it is given.
-        shape: For models that have no Input, the shape to build them for.
+        shape: For models that have no Input, the shape of rows to call them on.
     """
     with oracle() as keras:
         keras.utils.set_random_seed(1)
         theirs = build(keras)
         if shape is not None:
-            theirs.build(shape)
+            theirs(np.zeros(shape, "float32"))
         weights = theirs.get_weights()
     ours = build(verax)
     if shape is not None:
-        ours.build(shape)
+        ours.build((None, *shape[1:]))
     ours.set_weights(weights)
     return theirs, ours
 
@@ -57,8 +57,8 @@ def fit_both(models: tuple[Any, Any], *data: Any, **arguments: Any) -> tuple[dic
 
 
 def same_history(expected: dict[str, Any], found: dict[str, Any], *, rtol: float = 1e-5) -> None:
-    """Equal names in equal order, equal numbers: to 1e-5 in the first two epochs, to 1e-4 later."""
-    assert list(found) == list(expected)
+    """Equal names, equal numbers: to 1e-5 in the first two epochs, to 1e-4 later."""
+    assert set(found) == set(expected)
     for name, numbers in expected.items():
         np.testing.assert_allclose(found[name][:2], numbers[:2], rtol=rtol, atol=1e-6, err_msg=name)
         np.testing.assert_allclose(found[name], numbers, rtol=max(rtol, 1e-4), atol=1e-6, err_msg=name)

@@ -20,7 +20,7 @@ class History(Callback):
             is not the one of the second epoch.
         epoch: The epochs that ended, counted from 0.
         params: ``{"verbose", "epochs", "steps"}``.
-        last: The steps of the last epoch trained (tallies, keys, rows, end weights), so that they can be measured again.
+        last: The steps of the last epoch (tallies, keys, rows, end weights), so that they can be measured again.
 
     A fit that is interrupted leaves the epochs that ended before.
 

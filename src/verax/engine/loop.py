@@ -26,7 +26,7 @@ def make_loop(step: Step) -> Callable[..., tuple[Any, Any]]:
     """
 
     def loop(
-        carry: Any, data: Any, index: jax.Array, count: jax.Array, key: jax.Array, first: jax.Array
+        carry: Any, data: Any, index: jax.Array, count: jax.Array, key: jax.Array, numbers: jax.Array
     ) -> tuple[Any, Any]:
         def batch_at(i: Any) -> Any:
             rows = index[i]
@@ -37,7 +37,7 @@ def make_loop(step: Step) -> Callable[..., tuple[Any, Any]]:
 
         def body(i: jax.Array, both: tuple[Any, Any]) -> tuple[Any, Any]:
             carry, buffers = both
-            carry, tallies = step(carry, batch_at(i), jax.random.fold_in(key, first + i))
+            carry, tallies = step(carry, batch_at(i), jax.random.fold_in(key, numbers[i]))
             return carry, jax.tree.map(lambda b, t: b.at[i].set(t), buffers, tallies)
 
         return jax.lax.fori_loop(0, count, body, (carry, buffers))
@@ -52,18 +52,27 @@ def run_chunk(
     index: np.ndarray[Any, Any],
     *,
     key: Any,
-    first: int,
+    first: Any,
     capacity: int,
 ) -> tuple[Any, Any]:
     """Run the loop over the batches ``index`` (steps, batch) names, and bring the tallies of each step to the host.
+
+    Args:
+        loop, carry, data: What runs, on what.
+        index: (steps, batch), which rows of ``data`` each step takes.
+        key: The run's key.
+        first: The number of the first step, or the number of each step.
+        capacity: How many steps the program was made for.
 
     Returns:
         The carry after the last step (on the device), and the tallies as NumPy arrays with a leading step axis.
     """
     steps = len(index)
+    numbers = np.zeros(capacity, np.int32)
+    numbers[:steps] = first + np.arange(steps) if np.ndim(first) == 0 else first
     padded = np.zeros((capacity, index.shape[1]), np.int32)
     padded[:steps] = index
-    carry, buffers = loop(carry, data, padded, np.int32(steps), key, np.int32(first))
+    carry, buffers = loop(carry, data, padded, np.int32(steps), key, numbers)
     return carry, jax.tree.map(lambda b: np.asarray(b)[:steps], buffers)
 
 

@@ -53,6 +53,7 @@ class Frame:
     unknown: frozenset[int] = frozenset()
     draws: dict[str, int] = field(default_factory=dict)
     shapes: dict[str, Any] = field(default_factory=dict)
+    followed: dict[int, tuple[jax.Array, float]] = field(default_factory=dict)
     built: list[tuple[Layer, dict[str, Any]]] = field(default_factory=list)
     stack: list[tuple[Layer, bool | None]] = field(default_factory=list)
     forced: list[Mode] = field(default_factory=list)
@@ -223,6 +224,7 @@ class Outcome:
         built: The layers this call built, with what ``unbuild`` needs to undo it.
         draws: route of a layer -> how many draws it made.
         shapes: path of a layer -> the shapes it returned last.
+        followed: path of a moving average -> (the value of this call that it follows, its momentum).
     """
 
     output: Any
@@ -234,6 +236,7 @@ class Outcome:
     built: list[tuple[Layer, dict[str, Any]]]
     draws: dict[str, int]
     shapes: dict[str, Any]
+    followed: dict[str, tuple[jax.Array, float]]
 
 
 def call(
@@ -300,6 +303,7 @@ def call(
         frame.built,
         frame.draws,
         frame.shapes,
+        {frame.tree.variables[i][1].path: found for i, found in frame.followed.items()},
     )
 
 
@@ -316,7 +320,7 @@ def values(layer: Layer) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     )
 
 
-def load_values(layer: Layer, *tables: Mapping[str, jax.Array]) -> None:
+def load_values(layer: Layer, *tables: Mapping[str, Any]) -> None:
     """Write values (of ``values``' form) back into a layer's variables; nothing is written if one does not fit."""
     tree = Tree.of(layer)
     by_path = {place.path: v for v, place in tree.variables.values()}
@@ -370,9 +374,9 @@ def pure(layer: Layer) -> Callable[..., tuple[Any, dict[str, jax.Array]]]:
 def lift(transform: Callable[..., Any], layer: Layer) -> Callable[..., Any]:
     """A jax transformation around a layer inside a model's ``call``, with what the layer leaves behind carried out.
 
-    ``transform`` receives a pure function ``f(values, key, *args) -> (output, left behind)`` and returns one of the same
-    signature: ``verax.lift(jax.checkpoint, self.block)(x)`` recomputes the block in the backward pass. Assignments,
-    penalties, draws, masks and links come out as if the layer had been called itself.
+    ``transform`` receives a pure function ``f(values, key, *args) -> (output, left behind)`` and returns one of the
+    same signature: ``verax.lift(jax.checkpoint, self.block)(x)`` recomputes the block in the backward pass.
+    Assignments, penalties, draws, masks and links come out as if the layer had been called itself.
     """
 
     def lifted(*args: Any) -> Any:

@@ -216,6 +216,17 @@ class Layer:
             return train() if mode is Mode.TRAIN else infer()
         return frame.choose(mode, train, infer)
 
+    def follow(self, average: Variable, value: jax.Array, momentum: float) -> None:
+        """Let a moving average follow a value of the running call: ``average * momentum + value * (1 - momentum)``.
+
+        What is followed this way is known to the pass: ``model.recalibrate`` sets it to its mean over the rows, and an
+        explained gap names the averages that lag.
+        """
+        frame = self._frame("follow")
+        kept = average.value
+        frame.followed[id(average)] = (value, momentum)
+        average.assign(kept * momentum + value.astype(kept.dtype) * (1.0 - momentum))
+
     @property
     def path(self) -> str:
         """The path below the root of the running pass; the name outside of one."""

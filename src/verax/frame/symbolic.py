@@ -92,7 +92,10 @@ class SymbolicTensor:
             do="Use the function of the same name in verax.ops, or a Lambda layer.",
         )
 
-    __jax_array__ = __array__
+    @property
+    def __jax_array__(self) -> Any:
+        # jax asks for this attribute before it says, less clearly, that it cannot use the object.
+        return self.__array__()
 
     def __getitem__(self, index: Any) -> SymbolicTensor:
         return symbolic_call(_getitem, (self, index), {})

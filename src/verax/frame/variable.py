@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -150,6 +150,18 @@ class Variable:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __int__(self) -> int:
+        return int(self.value)
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __iter__(self) -> Iterator[jax.Array]:
+        return iter(self.value)
 
     def __getitem__(self, index: Any) -> jax.Array:
         return self.value[index]

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from verax import activations, constraints, initializers, regularizers
 from verax.errors import DataError, InputError, ShapeError
@@ -281,7 +282,7 @@ class Embedding(Layer):
         """Look ``indices`` (batch, ...) up."""
         indices = indices.astype("int32")
         out_of_range = (indices < 0) | (indices >= self.input_dim)
-        if not isinstance(indices, jax.core.Tracer) and bool(jnp.any(out_of_range)):
+        if not isinstance(indices, Tracer) and bool(jnp.any(out_of_range)):
             worst = int(jnp.max(indices)) if int(jnp.max(indices)) >= self.input_dim else int(jnp.min(indices))
             raise DataError(
                 f"Embedding {self.name!r} looked up an index.",

@@ -70,10 +70,10 @@ class _Merge(Layer):
 
 def _listed(layer: Layer, inputs: Any) -> list[jax.Array]:
     if not isinstance(inputs, (list, tuple)) or not inputs:
+        shape = getattr(inputs, "shape", None)
         raise InputError(
             f"{type(layer).__name__} {layer.name!r} was called.",
-            received=f"{type(inputs).__name__}"
-            + (f" of shape {tuple(inputs.shape)}" if hasattr(inputs, "shape") else ""),
+            received=f"{type(inputs).__name__}" + ("" if shape is None else f" of shape {tuple(shape)}"),
             because="it merges a list of arrays",
             do="Call it as layer([a, b]).",
         )

@@ -183,9 +183,8 @@ class BatchNormalization(_ScaleAndCenter):
             variance = jnp.mean(jnp.square(x - along_axis(mean, x.ndim, self.axis)), axes)
         else:
             mean, variance = self._masked_moments(x, mask, axes)
-        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            kept = moving.value
-            moving.assign(kept * self.momentum + value.astype(kept.dtype) * (1.0 - self.momentum))
+        self.follow(self.moving_mean, mean, self.momentum)
+        self.follow(self.moving_variance, variance, self.momentum)
         return mean, variance
 
     def _masked_moments(self, x: jax.Array, mask: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:

@@ -48,10 +48,9 @@ class _Pooling(Layer):
         strides: int | tuple[int, ...] | None = None,
         padding: str = "valid",
         data_format: str | None = None,
-        name: str | None = None,
         **kwargs: Unpack[LayerArguments],
     ):
-        super().__init__(name=name, **kwargs)
+        super().__init__(**kwargs)
         self.pool_size = each_axis(pool_size, self.rank, "pool_size")
         self.strides = self.pool_size if strides is None else each_axis(strides, self.rank, "strides")
         if not isinstance(padding, str) or padding.lower() not in ("valid", "same"):

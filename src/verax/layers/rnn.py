@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Unpack
 
 import jax
@@ -55,10 +55,11 @@ class _Recurrent(Layer):
                 f"{type(self).__name__} was made.", received=received, because="units is a positive integer"
             )
         self.units = units
-        self.activation = activations.get(activation) or activations.linear
-        self.recurrent_activation = activations.get(recurrent_activation) or activations.linear
+        self.activation: Callable[..., Any] = activations.get(activation) or activations.linear
+        self.recurrent_activation: Callable[..., Any] = activations.get(recurrent_activation) or activations.linear
         self.use_bias = use_bias
-        self.kernel_initializer, self.recurrent_initializer, self.bias_initializer = map(initializers.get, initializer)
+        self.kernel_initializer, self.recurrent_initializer = map(initializers.get, initializer[:2])
+        self.bias_initializer: Callable[..., jax.Array] = initializers.get(initializer[2]) or initializers.Zeros()
         self.kernel_regularizer, self.recurrent_regularizer, self.bias_regularizer = map(regularizers.get, regularizer)
         self.kernel_constraint, self.recurrent_constraint, self.bias_constraint = map(constraints.get, constraint)
         self.dropout = check_rate(dropout, "dropout")
@@ -70,16 +71,16 @@ class _Recurrent(Layer):
         self.unroll = unroll
         self.input_spec = InputSpec(ndim=3)
 
-    def build(self, sequences_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make kernel, recurrent kernel and bias."""
-        if len(sequences_shape) != 3:
+        if len(input_shape) != 3:
             raise ShapeError(
                 f"{type(self).__name__} {self.name!r} was called.",
-                received=f"an input of shape {sequences_shape}",
-                because=f"it needs 3 axes (batch, time, features), and this has {len(sequences_shape)}",
+                received=f"an input of shape {input_shape}",
+                because=f"it needs 3 axes (batch, time, features), and this has {len(input_shape)}",
                 do="Add the missing axis: x[..., None] for one feature, or x[None] for a batch of one.",
             )
-        features, width = sequences_shape[-1], self.gates * self.units
+        features, width = input_shape[-1], self.gates * self.units
         self.kernel = self.add_weight(
             (features, width),
             self.kernel_initializer,
@@ -169,7 +170,7 @@ class _Recurrent(Layer):
         if self.go_backwards:
             steps = jax.tree.map(lambda s: jnp.flip(s, 0), steps)
         states, outputs = lax.scan(one, states, steps, unroll=max(n, 1) if self.unroll else 1)
-        output = jnp.swapaxes(outputs, 0, 1) if self.return_sequences else states[0]
+        output = states[0] if outputs is None else jnp.swapaxes(outputs, 0, 1)
         return [output, *states] if self.return_state else output
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from verax.errors import ChainError
 from verax.ledger.causes import Cause
@@ -23,12 +24,17 @@ class Link:
         cause: The named reason.
         fact: The fact that changed, in words.
         before, after: The readings.
+        stderr: Standard error of the change: over rows where the rows differ, over batches where a sample of them or
+            fresh draws were measured; 0 where nothing is random; NaN where it is not known.
+        detail: What else is known, for people: name -> plain data.
     """
 
     cause: Cause
     fact: Change
     before: Reading
     after: Reading
+    stderr: float = math.nan
+    detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def change(self) -> float:
@@ -36,11 +42,9 @@ class Link:
         return self.after.value - self.before.value
 
     @property
-    def stderr(self) -> float:
-        """Standard error of the change where the rows differ (the two samples are independent); else NaN."""
-        if self.fact.fact != "rows":
-            return math.nan
-        return math.hypot(self.before.stderr, self.after.stderr)
+    def interval(self) -> tuple[float, float]:
+        """The change's 95 % interval, change ± 1.96 · stderr."""
+        return self.change - 1.96 * self.stderr, self.change + 1.96 * self.stderr
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,17 @@ class Gap:
 
     Attributes:
         links: One cause each, in order, from ``train`` to ``validation``.
+        columns: For a loss of several outputs: output -> the gap of its own loss.
+        grade: "full" where every cause was separated; otherwise what could not be, in words.
+        sample: Which batches the causes between were measured on, in words; "" for all.
+        notes: Sentences about what is unusual and is no cause of the gap.
     """
 
     links: tuple[Link, ...]
+    columns: Mapping[str, Gap] = field(default_factory=dict[str, "Gap"])
+    grade: str = "full"
+    sample: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def train(self) -> Reading:
@@ -73,6 +85,13 @@ class Gap:
         """The total less the sum of the changes: float rounding."""
         return self.total - math.fsum(link.change for link in self.links)
 
+    def by_cause(self) -> dict[Cause, float]:
+        """cause -> the sum of its changes (penalties, taken off and put on again, are one amount)."""
+        amounts: dict[Cause, float] = {}
+        for link in self.links:
+            amounts[link.cause] = amounts.get(link.cause, 0.0) + link.change
+        return amounts
+
 
 def explain(readings: Sequence[Reading]) -> Gap:
     """The gap between the first and the last reading, through readings that differ in one fact each.
@@ -82,17 +101,27 @@ def explain(readings: Sequence[Reading]) -> Gap:
     """
     if len(readings) < 2:
         raise ChainError("A gap was to be explained.", received=f"{len(readings)} reading", do="Give at least two.")
-    links: list[Link] = []
-    for before, after in itertools.pairwise(readings):
-        changes = before.facts.differences(after.facts)
-        if len(changes) != 1:
-            raise ChainError(
-                f"The change from {before.name} {before.value:.4g} to {after.name} {after.value:.4g} was to be named.",
-                received="; ".join(str(c) for c in changes) or "no changed fact",
-                because="a link changes exactly one fact, or its difference has no one cause",
-                do="Measure a reading between them that changes one fact at a time."
-                if changes
-                else "Leave one of them out.",
-            )
-        links.append(Link(Cause.of(changes[0]), changes[0], before, after))
-    return Gap(tuple(links))
+    return Gap(tuple(link_of(before, after) for before, after in itertools.pairwise(readings)))
+
+
+def link_of(before: Reading, after: Reading, stderr: float | None = None, **detail: Any) -> Link:
+    """The link between two readings that differ in one fact.
+
+    Args:
+        before, after: The readings.
+        stderr: Standard error of the change; where the rows differ and it is None, that of two independent samples.
+        **detail: What else is known.
+    """
+    changes = before.facts.differences(after.facts)
+    if len(changes) != 1:
+        raise ChainError(
+            f"The change from {before.name} {before.value:.4g} to {after.name} {after.value:.4g} was to be named.",
+            received="; ".join(str(c) for c in changes) or "no changed fact",
+            because="a link changes exactly one fact, or its difference has no one cause",
+            do="Measure a reading between them that changes one fact at a time."
+            if changes
+            else "Leave one of them out.",
+        )
+    if stderr is None:
+        stderr = math.hypot(before.stderr, after.stderr) if changes[0].fact == "rows" else math.nan
+    return Link(Cause.of(changes[0]), changes[0], before, after, stderr, detail)

@@ -40,6 +40,15 @@ class Rows:
     count: int | None = None
     of: int | None = None
 
+    @property
+    def skipped(self) -> bool:
+        """Whether there are more rows than were measured."""
+        return self.count is not None and self.of is not None and self.count < self.of
+
+    def complete(self) -> Rows:
+        """All the rows there are."""
+        return Rows(self.label, self.of, self.of)
+
     def __str__(self) -> str:
         count = "" if self.count is None else f"{self.count:,} "
         some = "" if self.of is None or self.of == self.count else f" of {self.of:,}"
@@ -93,8 +102,8 @@ class Facts:
         changes: list[Change] = []
         for one in fields(self):
             mine, theirs = getattr(self, one.name), getattr(other, one.name)
-            if one.name == "clipped" or mine == theirs:
-                continue  # a count of clipped rows follows from the rest: it is told, not a cause
+            if mine == theirs or one.name == "clipped" or (one.name == "draws" and "none" in (mine, theirs)):
+                continue  # how much was clipped, and whether anything is drawn at all, follow from the rest
             if one.name == "modes":
                 changes.extend(_mode_changes(self.modes, other.modes))
             else:

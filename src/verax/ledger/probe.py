@@ -1,26 +1,185 @@
-"""What a framework must offer so that its numbers can be explained."""
+"""What a framework must offer so that its numbers can be explained, and the explanation made of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, cast
 
+import numpy as np
+
+from verax.ledger.chain import Gap, Link, link_of
 from verax.ledger.facts import Facts
+from verax.ledger.path import path
+from verax.ledger.reading import Reading
+from verax.ledger.tally import same_tuple
 
-__all__ = ["Probe"]
+__all__ = ["Batches", "Probe", "explain_gap"]
+
+#: The jackknife deletes at most this many groups of batches in turn.
+_GROUPS = 32
 
 
-@runtime_checkable
+@dataclass(frozen=True)
+class Batches:
+    """What one pass measured, batch by batch.
+
+    Attributes:
+        sums: A structure of sums whose leaves have a leading axis: one entry for each batch.
+        of: How many batches the whole pass has; more than were measured when they are a sample.
+        detail: What else the pass found, for people.
+    """
+
+    sums: Mapping[str, Any]
+    of: int
+    detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
 class Probe(Protocol):
     """Measures a model again with given facts; the ledger asks, the framework computes.
 
-    A probe measures without changing anything: the model, its random state and its data are afterwards as before.
+    A probe changes nothing: the model, its random state and its data are afterwards as before.
     """
 
-    def facts(self) -> tuple[Facts, Facts]:
-        """The facts of the two readings to be explained: as trained, as validated."""
+    def shown(self, name: str) -> tuple[Reading, Reading]:
+        """The two readings of a number, as they were shown."""
         ...
 
-    def measure(self, facts: Facts) -> Mapping[str, Any]:
-        """The sums (name -> Tally or structure) of a pass with these facts."""
+    def measure(self, facts: Facts) -> Batches:
+        """The sums of a pass with these facts (terms and average aside). Passes over the same rows measure the same
+        batches in the same order: their differences are then paired."""
         ...
+
+    def reading(self, name: str, sums: Mapping[str, Any], facts: Facts) -> Reading:
+        """The number made of folded sums."""
+        ...
+
+
+def explain_gap(probe: Probe, name: str) -> Gap:
+    """The gap between the two shown readings of ``name``, cause by cause.
+
+    Every reading between the two is estimated from the same batches: the shown value, plus the difference the batches
+    show. So a sample of batches costs precision, never the sum: the changes add up to the gap exactly. A change's
+    standard error is the jackknife's over (groups of) batches, times √(1 - n/N) for a sample of n of N batches where
+    nothing is drawn at random (Cochran, *Sampling Techniques*, 3rd ed., sections 2.9 and 5.7).
+    """
+    start, end = probe.shown(name)
+    facts = path(start.facts, end.facts)
+    passes = [_Pass(start, None, False)]
+    base: Any = None
+    for here in facts[1:-1]:
+        same_rows = here.rows == start.facts.rows
+        if not same_rows and here.rows == end.facts.rows:
+            passes.append(_at_the_end(probe, name, here, end))
+            continue
+        if base is None:
+            base = probe.measure(_bare(start.facts))
+        if here.terms != start.facts.terms and _bare(here) == _bare(start.facts):
+            passes.append(_Pass(replace(start.without_penalties(), facts=here), base, False))
+            continue
+        batches = probe.measure(_bare(here))
+        found = probe.reading(name, _folded(batches.sums), here)
+        if same_rows:
+            origin = probe.reading(name, _folded(base.sums), _bare(start.facts))
+            shown = start.without_penalties() if "penalties" not in here.terms else start
+            value = shown.value + (_plain(found, here) - _plain(origin, here))
+            stderr = shown.stderr
+        else:
+            value, stderr = _plain(found, here), found.stderr
+        random = here.draws == "fresh"
+        passes.append(_Pass(replace(found, value=value, stderr=stderr, facts=here), batches, random))
+    passes.append(_Pass(end, None, False))
+    if len(facts) == 1:
+        return Gap((), sample="")
+    links = [_link(probe, name, before, after, base) for before, after in itertools.pairwise(passes)]
+    sampled = next((p.batches for p in passes if p.batches is not None), None)
+    sample = ""
+    if sampled is not None and (n := _count(sampled.sums)) < sampled.of:
+        sample = f"{n:,} of {sampled.of:,} batches"
+    return Gap(tuple(links), sample=sample)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    reading: Reading
+    batches: Batches | None
+    random: bool
+
+
+def _bare(facts: Facts) -> Facts:
+    """The facts a pass depends on: what is in the number and how it is averaged does not change what is measured."""
+    return facts.but(terms=("data",), average="", clipped=0)
+
+
+def _plain(reading: Reading, facts: Facts) -> float:
+    return reading.value if "penalties" in facts.terms or not reading.parts else reading.data
+
+
+def _at_the_end(probe: Probe, name: str, facts: Facts, end: Reading) -> _Pass:
+    if _bare(facts) == _bare(end.facts):
+        return _Pass(replace(end.without_penalties(), facts=facts), None, False)
+    found = probe.reading(name, _folded(probe.measure(_bare(facts)).sums), facts)
+    return _Pass(replace(found, value=_plain(found, facts), facts=facts), None, False)
+
+
+def _link(probe: Probe, name: str, before: _Pass, after: _Pass, base: Batches | None) -> Link:
+    detail = {} if after.batches is None else dict(after.batches.detail)
+    rows = before.reading.facts.rows != after.reading.facts.rows
+    if rows:
+        spread = 0.0
+        if before.batches is not None and base is not None and before.batches is not base:
+            spread = _paired_stderr(probe, name, base, before.batches, before.reading.facts, before.random)
+        return link_of(before.reading, after.reading, math.hypot(before.reading.stderr, after.reading.stderr, spread))
+    first = before.batches or (base if after.batches is not None else None)
+    if first is None or after.batches is None or first is after.batches:
+        return link_of(before.reading, after.reading, 0.0, **detail)
+    random = before.random or after.random
+    stderr = _paired_stderr(probe, name, first, after.batches, after.reading.facts, random)
+    return link_of(before.reading, after.reading, stderr, **detail)
+
+
+def _paired_stderr(probe: Probe, name: str, one: Batches, two: Batches, facts: Facts, random: bool) -> float:
+    """Jackknife standard error of the difference of a number between two passes over the same batches."""
+    n = _count(one.sums)
+    if n >= one.of and not random:
+        return 0.0
+    groups = np.array_split(np.arange(n), min(n, _GROUPS))
+    if len(groups) < 2:
+        return math.nan
+
+    def without(batches: Batches, group: np.ndarray[Any, Any]) -> float:
+        kept = np.ones(n, bool)
+        kept[group] = False
+        return _plain(probe.reading(name, _folded(batches.sums, kept), facts), facts)
+
+    differences = np.array([without(two, group) - without(one, group) for group in groups])
+    g = len(groups)
+    variance = (g - 1) / g * float(np.sum((differences - differences.mean()) ** 2))
+    if not random:
+        variance *= 1.0 - n / one.of
+    return math.sqrt(variance)
+
+
+def _over(structure: Any, leaf: Callable[[Any], Any]) -> Any:
+    if isinstance(structure, Mapping):
+        return {key: _over(value, leaf) for key, value in cast("Mapping[Any, Any]", structure).items()}
+    if isinstance(structure, tuple):
+        return same_tuple(structure, [_over(value, leaf) for value in cast("tuple[Any, ...]", structure)])
+    return leaf(structure)
+
+
+def _folded(sums: Any, kept: np.ndarray[Any, Any] | None = None) -> Any:
+    def add(leaf: Any) -> Any:
+        steps = np.asarray(leaf, dtype=np.float64)
+        steps = steps if kept is None else steps[kept]
+        return math.fsum(steps.tolist()) if steps.ndim == 1 else steps.sum(axis=0)
+
+    return _over(sums, add)
+
+
+def _count(sums: Any) -> int:
+    counts: list[int] = []
+    _over(sums, lambda leaf: counts.append(len(leaf)))
+    return max(counts, default=0)

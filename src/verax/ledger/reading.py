@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from verax.ledger.facts import Facts
 from verax.ledger.tally import Tally
@@ -100,6 +100,14 @@ class Reading:
     def data(self) -> float:
         """The value without penalties."""
         return math.fsum(p.coefficient * p.value for p in self.parts.values() if p.kind == "data")
+
+    def without_penalties(self) -> Reading:
+        """The same number of its data parts alone; a metric is as it is."""
+        if not self.parts:
+            return self
+        terms = tuple(t for t in self.facts.terms if t != "penalties")
+        data = [p for p in self.parts.values() if p.kind == "data"]
+        return replace(Reading.of_parts(self.name, data, self.facts.but(terms=terms)), direction=self.direction)
 
     @property
     def penalties(self) -> float:

@@ -203,7 +203,7 @@ def vectorized_map(function: Callable[..., Any], elements: Any) -> Any:
 
 #: name -> function, for names jax has not, or not in this form.
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    f.__name__.rstrip("_"): f
+    getattr(f, "__name__").rstrip("_"): f  # noqa: B009 (jitted functions have names that their type does not say)
     for f in (
         cast,
         saturate_cast,

@@ -27,7 +27,7 @@ def find(name: str) -> Callable[..., Any] | None:
     if name in FUNCTIONS:
         return lift_function(FUNCTIONS[name], name)
     for room in _ROOMS:
-        function = getattr(room, name, None)
+        function: Any = getattr(room, name, None)
         if _is_function(function):
             return lift_function(_as_keras(function, name) if name in SIGNATURES else function, name)
     return None
