@@ -16,6 +16,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from verax.frame.names import clear_session
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -71,6 +73,7 @@ def _near(shown: str, printed: str) -> bool:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_what_a_page_says_runs(page: Path):
+    clear_session()  # automatic layer names, as in a fresh interpreter
     names: dict[str, object] = {"__name__": page.stem}
     printed = ""
     for block in blocks(page):

@@ -223,3 +223,17 @@ def test_indices_given_as_floats_are_not_rounded_in_half_precision():
     ids = np.array([[999.0, 257.0]], "float32")
     assert layer(ids).dtype == jnp.bfloat16
     np.testing.assert_array_equal(layer(ids), layer(ids.astype("int32")))
+
+
+def test_lambda_sees_and_makes_masks():
+    seen = []
+
+    def function(x, factor, mask=None):
+        seen.append(mask)
+        return x * factor
+
+    layer = Chain(layers.Masking(), layers.Lambda(function, mask=lambda x, mask: ~mask, arguments={"factor": 2.0}))
+    x = jnp.array([[[1.0], [0.0]]])
+    np.testing.assert_array_equal(layer(x), 2 * x)
+    np.testing.assert_array_equal(seen[0], [[True, False]])
+    np.testing.assert_array_equal(call(layer, {}, {}, (x,), mode=Mode.INFER).masks[0], [[False, True]])

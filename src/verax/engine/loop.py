@@ -90,14 +90,18 @@ class Pace:
         self.seconds = seconds
         self.settle = settle
         self.steps = 1
+        self.first = 0.0  # seconds of the first chunk: compiling and one step
+        self.each = 0.0  # seconds of a step, as last seen
         self._seen = 0
 
     def took(self, steps: int, seconds: float) -> None:
         """Learn from a chunk; the first one is not counted, it compiles."""
         self._seen += 1
         if self._seen == 1:
+            self.first = seconds
             self.steps = 1 if self.settle else min(8, self.limit)
             return
+        self.each = seconds / steps
         if self.settle and self._seen > 2:
             return
         wanted = math.floor(self.seconds * steps / max(seconds, 1e-6))

@@ -114,6 +114,7 @@ class Objective:
         *,
         mode: ModeMap,
         key: jax.Array | None,
+        followed: dict[str, jax.Array] | None = None,
     ) -> tuple[jax.Array, tuple[dict[str, jax.Array], Tallies]]:
         """One pass over one batch.
 
@@ -124,6 +125,7 @@ class Objective:
             batch: (inputs, targets, sample weights), structures of arrays whose first axis is rows.
             mode: The mode of every layer.
             key: From which the draws of this batch are made.
+            followed: Where given, receives path of a moving average -> the batch's value it follows.
 
         Returns:
             The objective (a float32 scalar), and (the state after the pass, tallies): for every loss term, penalty and
@@ -153,6 +155,8 @@ class Objective:
             tallies["metric"][meter.name] = _meter_sums(
                 meter, outputs[meter.output], targets[meter.output], weights[meter.output], outcome
             )
+        if followed is not None:
+            followed.update({path: value for path, (value, _) in outcome.followed.items()})
         self.seen[mode.key()] = Seen(outcome.observed, bool(outcome.draws), bool(tallies["penalty"]))
         return total, (outcome.state, tallies)
 

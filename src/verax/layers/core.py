@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Unpack
 
@@ -177,8 +178,7 @@ class Lambda(Layer):
 
     def call(self, x: Any, mask: Any = None) -> Any:
         """Apply the function to ``x``."""
-        takes = getattr(getattr(self.function, "__code__", None), "co_varnames", ())
-        further = {"mask": mask} if "mask" in takes and "mask" not in self.arguments else {}
+        further = {"mask": mask} if _takes_mask(self.function) and "mask" not in self.arguments else {}
         output = self.function(x, **further, **self.arguments)
         if self.output_shape is not None:
             row = tuple(output.shape[1:])
@@ -196,6 +196,13 @@ class Lambda(Layer):
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The mask given to the constructor."""
         return self.mask(inputs, mask) if callable(self.mask) else self.mask
+
+
+def _takes_mask(function: Callable[..., Any]) -> bool:
+    try:
+        return "mask" in inspect.signature(function).parameters
+    except ValueError:  # some built-in functions have no signature
+        return False
 
 
 @layer_registry.add

@@ -99,6 +99,13 @@ class Cause(enum.Enum):
         "more data, regularization or a smaller model, if it is more than sampling noise",
     )
 
+    NOT_SEPARATED = (
+        (),
+        "not separated",
+        "several facts changed at once and could not be measured one by one",
+        "train on arrays or a sequence of batches, which can be read again",
+    )
+
     def __init__(self, facts: tuple[str, ...], title: str, sentence: str, advice: str):
         self.facts = facts
         self.title = title

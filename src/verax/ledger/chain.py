@@ -13,7 +13,7 @@ from verax.ledger.causes import Cause
 from verax.ledger.facts import Change
 from verax.ledger.reading import Reading
 
-__all__ = ["Gap", "Link", "explain"]
+__all__ = ["Gap", "Link", "bundle", "explain", "link_of"]
 
 
 @dataclass(frozen=True)
@@ -125,3 +125,21 @@ def link_of(before: Reading, after: Reading, stderr: float | None = None, **deta
     if stderr is None:
         stderr = math.hypot(before.stderr, after.stderr) if changes[0].fact == "rows" else math.nan
     return Link(Cause.of(changes[0]), changes[0], before, after, stderr, detail)
+
+
+def bundle(start: Reading, end: Reading, why: str) -> Gap:
+    """The gap of two readings whose causes cannot be separated: penalties by their own sums, the rest in one piece.
+
+    Args:
+        start, end: The readings.
+        why: Why the rest cannot be separated, in words.
+    """
+    first, last = start.without_penalties(), end.without_penalties()
+    changes = first.facts.differences(last.facts)
+    words = Change("several", "; ".join(c.fact for c in changes), "all at once")
+    links = [Link(Cause.NOT_SEPARATED, words, first, last, math.hypot(first.stderr, last.stderr))]
+    if first.facts != start.facts:
+        links.insert(0, link_of(start, first, 0.0))
+    if last.facts != end.facts:
+        links.append(link_of(last, end, 0.0))
+    return Gap(tuple(links), grade=f"not separated: {why}")
