@@ -86,14 +86,17 @@ def test_what_a_page_says_runs(page: Path):
                 exec(compile(code, str(page), "exec"), names)
             printed = out.getvalue()
         elif block.kind == "text":
-            assert agree(block.text.strip("\n"), printed.strip("\n")), f"{where} shows\n{block.text}\nand it is\n{printed}"
+            assert agree(block.text.strip("\n"), printed.strip("\n")), (
+                f"{where} shows\n{block.text}\nand it is\n{printed}"
+            )
         else:
             assert block.kind in ("sh", "toml"), f"{where}: a block of {block.kind!r} is neither run nor compared"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path):
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", prose):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 

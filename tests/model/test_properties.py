@@ -263,6 +263,7 @@ def test_a_changed_learning_rate_compiles_nothing_and_takes_effect(counted):
     model, layer, x, y = counted
     start = model.get_weights()
     moved = []
+    model.fit(x, y, batch_size=4, steps_per_epoch=1, epochs=1, verbose=0)
     with no_trace(layer):
         for rate in (0.1, 0.2):
             model.set_weights(start)

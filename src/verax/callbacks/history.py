@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from verax.callbacks.base import Callback, Logs, plain_number
+from verax.errors import StateError
+from verax.ledger.chain import Gap
 from verax.ledger.record import EpochRecord
 
 __all__ = ["History"]
@@ -19,6 +22,8 @@ class History(Callback):
         when: name -> list of epochs, parallel to ``history[name]``: with ``validation_freq=2`` the second ``val_loss``
             is not the one of the second epoch.
         epoch: The epochs that ended, counted from 0.
+        gaps: epoch -> name -> Gap, of the epochs already explained.
+        explainer: (name, rows) -> Gap of the last epoch that was validated.
         params: ``{"verbose", "epochs", "steps"}``.
         last: The steps of the last epoch (tallies, keys, rows, end weights), so that they can be measured again.
 
@@ -41,6 +46,8 @@ class History(Callback):
         self.when: dict[str, list[int]] = {}
         self.epoch: list[int] = []
         self.last: EpochRecord | None = None
+        self.gaps: dict[int, dict[str, Gap]] = {}
+        self.explainer: Callable[[str, int | None], Gap] | None = None
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Append the numbers of the epoch."""
@@ -51,6 +58,38 @@ class History(Callback):
             self.when.setdefault(name, []).append(epoch)
         for name, reading in logs.readings.items():
             self.readings.setdefault(name, []).append(reading)
+
+    def gap(self, metric: str = "loss", epoch: int = -1, *, rows: int | None = None) -> Gap:
+        """Why the validation number differs from the training number of an epoch, cause by cause.
+
+        Args:
+            metric: "loss", an output's loss or a metric, by its training name.
+            epoch: Which of the epochs in ``.epoch``, as a list is indexed. Those before the last are known when the fit
+                was told ``explain="epoch"``: only the last epoch's steps are kept.
+            rows: How many training rows to measure for the causes between; all when None.
+
+        Raises:
+            StateError: The epoch was not validated, or its steps are gone.
+            UnknownNameError: No number of that name was measured on both.
+        """
+        if not self.epoch:
+            raise StateError("A gap was to be explained.", because="no epoch has ended", do="Fit first.")
+        number = self.epoch[epoch]
+        known = self.gaps.get(number, {})
+        if rows is None and metric in known:
+            return known[metric]
+        if self.explainer is None or number != self.epoch[-1] or number not in self.when.get("val_loss", []):
+            raise StateError(
+                f"The gap of {metric!r} in epoch {number + 1} was to be explained.",
+                because="the epoch has no validation numbers"
+                if number not in self.when.get("val_loss", [])
+                else "only the last epoch's steps are kept",
+                do="Pass validation_data to fit." if "val_loss" not in self.when else "Use fit(explain='epoch').",
+            )
+        found = self.explainer(metric, rows)
+        if rows is None:
+            self.gaps.setdefault(number, {})[metric] = found
+        return found
 
     def __repr__(self) -> str:
         n = len(self.epoch)

@@ -67,7 +67,7 @@ def explain_gap(probe: Probe, name: str) -> Gap:
     """
     start, end = probe.shown(name)
     facts = path(start.facts, end.facts)
-    passes = [_Pass(start, None, False)]
+    passes = [_Pass(start, None, start.facts.draws == "fresh")]
     base: Any = None
     for here in facts[1:-1]:
         same_rows = here.rows == start.facts.rows
@@ -77,7 +77,7 @@ def explain_gap(probe: Probe, name: str) -> Gap:
         if base is None:
             base = probe.measure(_bare(start.facts))
         if here.terms != start.facts.terms and _bare(here) == _bare(start.facts):
-            passes.append(_Pass(replace(start.without_penalties(), facts=here), base, False))
+            passes.append(_Pass(replace(start.without_penalties(), facts=here), base, here.draws == "fresh"))
             continue
         batches = probe.measure(_bare(here))
         found = probe.reading(name, _folded(batches.sums), here)

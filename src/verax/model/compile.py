@@ -10,12 +10,13 @@ import jax
 import numpy as np
 
 from verax import losses, metrics, optimizers
+from verax.data.source import Source
 from verax.engine.objective import Meter, Objective, Term
 from verax.errors import DataError, InputError, NotCompiledError, ShapeError, UnknownNameError
 from verax.frame.layer import Layer
 from verax.model.structure import Outputs
 
-__all__ = ["Compiled", "check_targets", "require_compiled"]
+__all__ = ["Compiled", "check_resident", "check_targets", "require_compiled"]
 
 _REDUCTIONS = {
     "sum_over_batch_size": "mean",
@@ -58,6 +59,14 @@ class Compiled:
                     received=f"loss {loss.name!r} with reduction={loss.reduction!r}",
                     because="an objective is one number",
                     do="Use reduction='sum_over_batch_size', 'mean_with_sample_weight' or 'sum'.",
+                )
+        for one in jax.tree.leaves(made.loss_weights):
+            if not isinstance(one, (int, float, np.number)):
+                raise InputError(
+                    "compile(loss_weights=...) gives each output's loss a number.",
+                    received=repr(one),
+                    because="it is no number",
+                    do="Use loss_weights=[1.0, 0.5], or a dict by output name; metrics go to metrics=.",
                 )
         for one in jax.tree.leaves([made.metrics, made.weighted_metrics], is_leaf=_is_one):
             metrics.resolve(one, (None,), (None, 2))
@@ -140,6 +149,12 @@ def check_targets(objective: Objective, outputs: Outputs, y: Any) -> None:
     for term in objective.terms:
         if term.check is not None and targets[term.output] is not None:
             term.check(np.asarray(targets[term.output]), outputs.shapes[term.output])
+
+
+def check_resident(objective: Objective, outputs: Outputs, source: Source) -> None:
+    """Check the targets of rows that are all at hand, before anything is computed."""
+    if source.resident:
+        check_targets(objective, outputs, source.arrays.y)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _term(loss: Any, outputs: Outputs, i: int, weight: float) -> Term:

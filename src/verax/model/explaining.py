@@ -11,26 +11,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from verax.data import make_source, unpack
 from verax.data.source import Source
 from verax.engine.readings import readings_of
 from verax.errors import InputError, StateError, UnknownNameError
 from verax.frame.mode import Mode, ModeMap
-from verax.frame.seeds import path_hash
+from verax.frame.seeds import next_key, path_hash
+from verax.frame.symbolic import SymbolicTensor
 from verax.frame.tree import Tree
 from verax.ledger.chain import Gap, bundle
 from verax.ledger.facts import Facts
 from verax.ledger.probe import Batches, explain_gap
 from verax.ledger.reading import Reading
-from verax.model.compile import Compiled
-from verax.model.passes import program
+from verax.model.compile import Compiled, check_resident
+from verax.model.passes import INFER, measure, program, symbolic_of
 from verax.model.population import averages_of
 from verax.model.replay import Epoch, Replay
 from verax.model.structure import Outputs
 
 if TYPE_CHECKING:
-    from verax.model.model import Model
+    from verax.model.learner import Learner
 
-__all__ = ["ModelProbe"]
+__all__ = ["ModelProbe", "explain_now"]
+
+#: A sample of fewer batches has no standard error worth the name.
+_LEAST = 4
 
 
 @dataclass
@@ -48,7 +53,7 @@ class ModelProbe:
         ema: path -> averaged weight, where the second reading used averaged weights.
     """
 
-    model: Model
+    model: Learner
     compiled: Compiled
     outputs: Outputs
     epoch: Epoch
@@ -66,6 +71,37 @@ class ModelProbe:
         self._flags = self._trainable()
         self._replays: dict[str, Replay] = {}
         self._chosen: list[int] | None = None
+
+    def on(self, *, batches: int | None) -> ModelProbe:
+        """The same on another number of batches."""
+        return replace(self, batches=batches, measured={})
+
+    def ask(self, name: str, rows: int | None = None) -> Gap:
+        """The gap of a number, measured on about so many training rows; None for all."""
+        batches = batches_of(rows, self.epoch.source.batch_size)
+        return (self if batches == self.batches else self.on(batches=batches)).gap(name)
+
+    def affordable(self, seconds: float) -> int | None:
+        """How many batches can be measured in so many seconds, compiling included; None for all, 0 for too few.
+
+        The program is like the one that validated, and compiles in about the same time; a batch takes no longer than a
+        training step.
+        """
+        if not self.epoch.replayable:
+            return None
+        seen = [p.pace for key, p in self.model.programs.items() if key[1] == id(self.objective)]
+        compiling = max((pace.first for pace in seen), default=0.0)
+        step = max((pace.each or pace.first for pace in seen), default=0.0)
+        effects = {m.effect for m in self.start["loss"].facts.modes}
+        passes = 3 + len(effects)
+        steps = self.epoch.record.steps
+        affordable = math.floor((seconds - compiling) / max(passes * step, 1e-9))
+        sizes = self.epoch.sizes()
+        full = sum(n == max(sizes) for n in sizes) if sizes else steps
+        if affordable < min(full, _LEAST):
+            return 0
+        # A short last batch has a program of its own: measuring it too would compile a second time.
+        return None if full == steps and affordable >= steps else min(affordable, full)
 
     def gap(self, name: str) -> Gap:
         """The gap of a number by its name; for a loss of several outputs with a column for each."""
@@ -221,8 +257,54 @@ class ModelProbe:
         ]
 
 
-def check_rows(rows: int | None, batch: int | None) -> int | None:
-    """How many batches hold so many rows."""
+def explain_now(
+    model: Learner,
+    compiled: Compiled,
+    train: Source,
+    validation_data: Any,
+    *,
+    metric: str,
+    modes: ModeMap,
+    weights: tuple[bool, bool],
+    rows: int | None,
+) -> Gap:
+    """The gap of a number at the weights of now: see ``Learner.explain``."""
+    outputs = model.prepare(symbolic_of(train.spec.x, SymbolicTensor))
+    modes.check_paths(place.path for _, place in Tree.of(model).layers.values())
+    x, y, weight = unpack(validation_data, "validation_data")
+    validation = make_source(x, y, weight, batch_size=train.batch_size, label="validation rows")
+    for source in (train, validation):
+        check_resident(compiled.objective(model, outputs, source.spec.y), outputs, source)
+    said = ["sample weights"] * weights[0] + ["class weights"] * weights[1]
+    key = next_key()
+    first = measure(model, compiled, train, outputs, modes=modes, key=key, weights=" and ".join(said) or "none")
+    second = measure(
+        model,
+        compiled,
+        validation,
+        outputs,
+        modes=INFER,
+        key=key,
+        weights="none" if weight is None else "sample weights",
+        prefix="val_",
+    )
+    end = {name.removeprefix("val_"): reading for name, reading in second.readings.items()}
+    probe = ModelProbe(
+        model,
+        compiled,
+        outputs,
+        Epoch(first.record, train, {"epoch": 0}),
+        validation,
+        first.readings,
+        end,
+        modes,
+        frozenset(Tree.of(model).params()),
+    )
+    return probe.ask(metric, rows)
+
+
+def batches_of(rows: int | None, batch: int | None) -> int | None:
+    """How many batches hold so many rows; at least two, for a standard error."""
     if rows is None:
         return None
     if not isinstance(rows, int) or rows < 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from verax.callbacks import CallbackList, History, Logs, ProgressLine
+from verax.callbacks.messages import say
 from verax.data import make_source, split, unpack
 from verax.data.source import Source
 from verax.engine.objective import Objective
 from verax.engine.readings import layer_modes, readings_of
 from verax.engine.step import Carry, Pass
-from verax.errors import DataError, InputError
+from verax.errors import DataError, InputError, UnknownNameError
 from verax.frame.frame import load_values, values
 from verax.frame.mode import Mode, ModeMap
 from verax.frame.seeds import next_key, next_seed
@@ -25,16 +27,21 @@ from verax.frame.variable import Variable
 from verax.ledger.facts import Facts, Rows
 from verax.ledger.reading import Reading
 from verax.ledger.record import EpochRecord
-from verax.model.compile import Compiled, check_targets
+from verax.model.compile import Compiled, check_resident, check_targets
+from verax.model.explaining import ModelProbe
 from verax.model.passes import INFER, Chunks, Program, logs_of, measure, program, symbolic_of, train_rule
+from verax.model.replay import Epoch
 from verax.model.structure import Outputs
 
 if TYPE_CHECKING:
-    from verax.model.model import Model
+    from verax.model.learner import Learner
 
 __all__ = ["Arguments", "fit", "train_on_batch"]
 
 _log = logging.getLogger("verax")
+
+#: How many batches ``explain="epoch"`` measures each epoch.
+_EPOCH_BATCHES = 32
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,9 @@ class Arguments:
     validation_batch_size: int | None = None
     validation_freq: int | list[int] = 1
     mode: Any = "train"
+    explain: str = "end"
     check_finite: bool = False
+    ends: bool = True  # False: more steps follow, so moving averages of weights do not replace them yet
 
 
 def note(text: str) -> None:
@@ -89,11 +98,13 @@ def weights_fact(source: Source, sample_weight: Any, class_weight: Any) -> str:
     return " and ".join(said) or "none"
 
 
-def fit(model: Model, compiled: Compiled, arguments: Arguments) -> History:
+def fit(model: Learner, compiled: Compiled, arguments: Arguments) -> History:
     """Train: see ``Model.fit``."""
     for name, value, least in (("epochs", arguments.epochs, 1), ("initial_epoch", arguments.initial_epoch, 0)):
         if not isinstance(value, int) or value < least:
             raise InputError(f"fit({name}=...) counts epochs.", received=repr(value), do=f"Use an int >= {least}.")
+    if arguments.explain not in ("end", "epoch", "off"):
+        raise UnknownNameError.among("way to explain", arguments.explain, ["end", "epoch", "off"])
     train, validation = _sources(arguments)
     outputs = model.prepare(symbolic_of(train.spec.x, SymbolicTensor))
     objective = compiled.objective(model, outputs, train.spec.y)
@@ -147,17 +158,11 @@ def _has_rows(x: Any) -> bool:
     return hasattr(x, "shape") or isinstance(x, (list, tuple, Mapping, range))
 
 
-def check_resident(objective: Objective, outputs: Outputs, source: Source) -> None:
-    """Check the targets of rows that are all at hand, before anything is computed."""
-    if source.resident:
-        check_targets(objective, outputs, source.arrays.y)  # pyright: ignore[reportAttributeAccessIssue]
-
-
 @dataclass
 class _Fit:
     """One run of ``fit``."""
 
-    model: Model
+    model: Learner
     compiled: Compiled
     arguments: Arguments
     train: Source
@@ -170,6 +175,8 @@ class _Fit:
         self.key = next_key()
         self.seed = next_seed()
         self.rate: Any = None
+        self.probe: ModelProbe | None = None
+        self.began = time.perf_counter()
         self.variables: dict[str, Variable] = {}
         a = self.arguments
         self.history = History()
@@ -198,6 +205,8 @@ class _Fit:
                 logs = self._epoch(epoch)
                 if self.model.stop_training:
                     break
+            if self.arguments.ends:
+                self._explain_at_the_end()
             self._finish_averages()
             self.callbacks.on_train_end(logs)
         finally:
@@ -211,6 +220,7 @@ class _Fit:
         readings = self._train(epoch, record)
         if self.validation is not None and self._validates(epoch):
             readings.update(self._validate(epoch))
+            self._prepare_to_explain(epoch, record, readings)
         logs = logs_of(readings)
         self.callbacks.on_epoch_end(epoch, logs)
         return logs
@@ -249,7 +259,7 @@ class _Fit:
             carry, tallies = chunks.run(carry, chunk, key=self.key, first=self.compiled.steps)
             count = len(chunk[1])
             self._keep(carry, count)
-            record.add(tallies, chunk[2])
+            record.add(tallies, chunk[1] if self.train.resident else chunk[2])
             rows += chunk[1].size
             self._tell(record, count, done, rows, acts)
             done += count
@@ -312,6 +322,42 @@ class _Fit:
         if averaged:
             load_values(self.model, averaged)
 
+    # ---- explanation ---------------------------------------------------------------------------------------------
+
+    def _prepare_to_explain(self, epoch: int, record: EpochRecord, readings: Mapping[str, Reading]) -> None:
+        a = self.arguments
+        if a.explain == "off" or self.validation is None:
+            return
+        feed = {"epoch": epoch, "shuffle": a.shuffle, "seed": self.seed, "steps": a.steps_per_epoch}
+        self.probe = ModelProbe(
+            self.model,
+            self.compiled,
+            self.outputs,
+            Epoch(record, self.train, feed),
+            self.validation,
+            {name: r for name, r in readings.items() if not name.startswith("val_")},
+            {name.removeprefix("val_"): r for name, r in readings.items() if name.startswith("val_")},
+            self.modes,
+            self.compiled.trained,
+        )
+        self.history.explainer = self.probe.ask
+        if a.explain == "epoch":
+            probe = self.probe.on(batches=_EPOCH_BATCHES)
+            self.history.gaps[epoch] = {name: probe.gap(name) for name in probe.start}
+
+    def _explain_at_the_end(self) -> None:
+        a = self.arguments
+        if a.explain != "end" or not a.verbose or self.probe is None:
+            return
+        allowed = max(1.0, 0.1 * (time.perf_counter() - self.began))
+        batches = self.probe.affordable(allowed)
+        if batches == 0:
+            total = self.probe.end["loss"].value - self.probe.start["loss"].value
+            say(f"val_loss is {total:+.4f} from loss; history.gap() measures why.")
+            return
+        gap = self.probe.on(batches=batches).gap("loss")
+        say(gap.verdict.line)
+
     # ---- validation ----------------------------------------------------------------------------------------------
 
     def _validates(self, epoch: int) -> bool:
@@ -338,7 +384,7 @@ class _Fit:
         ).readings
 
 
-def _bare(callbacks: list[Any], model: Model, of: CallbackList) -> CallbackList:
+def _bare(callbacks: list[Any], model: Learner, of: CallbackList) -> CallbackList:
     listed = CallbackList(callbacks)
     listed.set_model(model)
     listed.params = of.params
@@ -346,7 +392,7 @@ def _bare(callbacks: list[Any], model: Model, of: CallbackList) -> CallbackList:
 
 
 def train_on_batch(
-    model: Model, compiled: Compiled, x: Any, y: Any, sample_weight: Any, class_weight: Any
+    model: Learner, compiled: Compiled, x: Any, y: Any, sample_weight: Any, class_weight: Any
 ) -> dict[str, Reading]:
     """One step on one batch: see ``Model.train_on_batch``."""
     rows = len(jax.tree.leaves(x)[0])
@@ -358,6 +404,7 @@ def train_on_batch(
         shuffle=False,
         sample_weight=sample_weight,
         class_weight=class_weight,
+        ends=False,
     )
     history = model.history
     try:

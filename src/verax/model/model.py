@@ -2,47 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 
-from verax.callbacks import CallbackList, History, ProgressLine
-from verax.data import make_source
-from verax.engine.step import Carry, Pass, Rule, train_step
 from verax.errors import InputError, UnknownNameError
 from verax.frame.current import active_frame
-from verax.frame.frame import call
 from verax.frame.graph import Graph
-from verax.frame.mode import Mode, ModeMap
-from verax.frame.seeds import next_key
 from verax.frame.symbolic import SymbolicTensor, infer_spec, is_symbolic
-from verax.frame.tree import Tree
 from verax.layers import Layer
-from verax.ledger.reading import Reading
-from verax.model import fitting, passes, summary, weights
-from verax.model.compile import Compiled, require_compiled
-from verax.model.structure import Outputs, match_inputs, outputs_of, signature_of
+from verax.model import summary, weights
+from verax.model.learner import Learner
+from verax.model.structure import match_inputs
 
 __all__ = ["Model"]
 
 
-@dataclass
-class _Trained:
-    """What a model has beside its layers."""
-
-    graph: Graph | None = None
-    compiled: Compiled | None = None
-    history: History | None = None
-    stop_training: bool = False
-    inputs: Any = None  # symbolic tensors of the inputs it was built for
-    outputs: Outputs | None = None
-    prepared: Any = None  # the signature of the inputs ``outputs`` was found for
-    programs: dict[Any, Any] = field(default_factory=dict)
-
-
-class Model(Layer):
+class Model(Learner):
     """A model: functional (``Model(inputs, outputs)``), or a subclass with a ``call``.
 
     Args:
@@ -59,14 +36,6 @@ class Model(Layer):
     >>> history.history["loss"][1] < history.history["loss"][0]
     True
     """
-
-    _model: _Trained
-    _apart: ClassVar[frozenset[str]] = frozenset({"_core", "_model"})
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        model = super().__new__(cls, *args, **kwargs)
-        object.__setattr__(model, "_model", _Trained())
-        return model
 
     def __init__(
         self,
@@ -167,300 +136,6 @@ class Model(Layer):
         """Print the layers: output shape, parameters, whether they are trained, what in them depends on the mode."""
         summary.show(self, print_fn)
 
-    # ---- to be trained -------------------------------------------------------------------------------------------
-
-    def compile(
-        self,
-        optimizer: Any = "rmsprop",
-        loss: Any = None,
-        loss_weights: Any = None,
-        metrics: Any = None,
-        weighted_metrics: Any = None,
-        run_eagerly: bool = False,
-        steps_per_execution: int = 1,
-    ) -> None:
-        """Say how to train and what to measure.
-
-        Args:
-            optimizer: A name or an optimizer.
-            loss: A name, a function (target, prediction) -> values of each row, a Loss, or a list or dict of those, one
-                for each output.
-            loss_weights: A number for each output; the objective is Σ weight · loss + Σ penalties.
-            metrics: Names, functions or Metrics; for several outputs a list of lists, or a dict by output name.
-            weighted_metrics: The same, of rows weighted by sample weights.
-            run_eagerly: Run steps without compiling them, to debug a layer with print and breakpoints.
-            steps_per_execution: Noted and not needed: Verax runs as many steps in one program as keeps progress live.
-        """
-        if steps_per_execution != 1:
-            fitting.note(
-                f"steps_per_execution={steps_per_execution} changes nothing: Verax already runs as many steps in one "
-                "compiled program as keeps progress and Ctrl-C live."
-            )
-        self._model.compiled = Compiled.of(
-            optimizer,
-            loss=loss,
-            loss_weights=loss_weights,
-            metrics=metrics,
-            weighted_metrics=weighted_metrics,
-            run_eagerly=run_eagerly,
-        )
-        self._model.programs.clear()
-
-    @property
-    def compiled(self) -> bool:
-        """Whether ``compile`` was called."""
-        return self._model.compiled is not None
-
-    @property
-    def optimizer(self) -> Any:
-        """The optimizer given to ``compile``."""
-        return None if self._model.compiled is None else self._model.compiled.optimizer
-
-    @property
-    def loss(self) -> Any:
-        """The loss given to ``compile``."""
-        return None if self._model.compiled is None else self._model.compiled.loss
-
-    @property
-    def history(self) -> History | None:
-        """The history of the last ``fit``, complete up to where it ended, also when it was interrupted."""
-        return self._model.history
-
-    @property
-    def stop_training(self) -> bool:
-        """Set to True by a callback to end ``fit`` after the epoch."""
-        return self._model.stop_training
-
-    @stop_training.setter
-    def stop_training(self, value: bool) -> None:
-        self._model.stop_training = bool(value)
-
-    @property
-    def programs(self) -> dict[Any, Any]:
-        """The compiled programs."""
-        return self._model.programs
-
-    def train_step(self, carry: Carry, batch: Any, key: jax.Array, observe: Pass, optimizer: Rule) -> tuple[Carry, Any]:
-        """One training step; override it to train in another way. It is traced once and compiled into the loop.
-
-        Args:
-            carry: ``params``, ``state``, ``opt`` (the optimizer's state) and ``step``.
-            batch: (x, y, sample weights) of the step.
-            key: From which the step's draws are made.
-            observe: (params, state, batch, key=) -> (objective, (new state, tallies)).
-            optimizer: ``update(grads, opt, params) -> (params, opt)``.
-
-        Returns:
-            The next carry, and the tallies that ``observe`` gave.
-        """
-        return train_step(observe, optimizer, carry, batch, key=key)
-
-    def fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        epochs: int = 1,
-        verbose: str | int = "auto",
-        callbacks: Any = None,
-        validation_split: float = 0.0,
-        validation_data: Any = None,
-        shuffle: bool | str = True,
-        class_weight: Mapping[int, float] | None = None,
-        sample_weight: Any = None,
-        initial_epoch: int = 0,
-        steps_per_epoch: int | None = None,
-        validation_steps: int | None = None,
-        validation_batch_size: int | None = None,
-        validation_freq: int | list[int] = 1,
-        *,
-        mode: Any = "train",
-        check_finite: bool = False,
-    ) -> History:
-        """Train the model, and say what every number measured.
-
-        Args:
-            x: Inputs, (rows, ...): arrays, lists, frames, dicts or lists of them, a sequence of batches, a generator.
-            y: Targets, (rows, ...); none with batches, which bring their own.
-            batch_size: Rows in a batch; 32.
-            epochs: The epoch to stop at.
-            verbose: "auto" (1), 0 (silent), 1 (a progress line), 2 (a line an epoch).
-            callbacks: Callbacks. One with batch hooks makes the loop run step by step, unless it says ``replay``.
-            validation_split: The last fraction of the rows, kept for validation.
-            validation_data: (x, y), (x, y, sample_weight), or batches; measured at the end of each epoch.
-            shuffle: Whether rows come in a new order each epoch.
-            class_weight: class -> weight of its rows in the loss.
-            sample_weight: Weight of each row in the loss, (rows,) or (rows, steps).
-            initial_epoch: The epoch to begin at.
-            steps_per_epoch, validation_steps: At most this many batches.
-            validation_batch_size: ``batch_size`` when None.
-            validation_freq: Validate every so many epochs, or after the epochs listed (counted from 1).
-            mode: "train"; "infer" runs every layer in inference mode while parameters are trained; or a dict by effect
-                ("dropout", "batch_statistics", ...) or layer path.
-            check_finite: Refuse NaN and infinities in x and y.
-
-        Returns:
-            The History: ``.history`` name -> numbers, ``.readings`` name -> Readings, each with what it measured.
-
-        Differs from Keras: reported losses are Σ over rows / Σ weights, so they depend neither on the batch size nor on
-        a short last batch; the metric of a masked sequence counts real tokens only; Ctrl-C leaves ``model.history`` and
-        the last finished step's weights.
-        """
-        return fitting.fit(
-            self,
-            require_compiled(self._model.compiled, self, "fit"),
-            fitting.Arguments(
-                x=x,
-                y=y,
-                batch_size=batch_size,
-                epochs=epochs,
-                verbose=fitting.verbosity(verbose),
-                callbacks=callbacks,
-                validation_split=validation_split,
-                validation_data=validation_data,
-                shuffle=shuffle,
-                class_weight=class_weight,
-                sample_weight=sample_weight,
-                initial_epoch=initial_epoch,
-                steps_per_epoch=steps_per_epoch,
-                validation_steps=validation_steps,
-                validation_batch_size=validation_batch_size,
-                validation_freq=validation_freq,
-                mode=mode,
-                check_finite=check_finite,
-            ),
-        )
-
-    # ---- to be measured and asked --------------------------------------------------------------------------------
-
-    def measure(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        sample_weight: Any = None,
-        steps: int | None = None,
-        *,
-        mode: Any = "infer",
-        check_finite: bool = False,
-        callbacks: CallbackList | None = None,
-    ) -> dict[str, Reading]:
-        """Measure losses and metrics on data: name -> Reading. ``evaluate`` returns their values.
-
-        Args:
-            x, y, batch_size, sample_weight, check_finite: As in ``fit``.
-            steps: At most this many batches.
-            mode: "infer", "train", or a dict by effect or layer path. Nothing is updated in any.
-        """
-        compiled = require_compiled(self._model.compiled, self, "evaluate")
-        source = make_source(
-            x, y, sample_weight, batch_size=batch_size, label="rows", check_finite=check_finite, steps=steps
-        )
-        outputs = self.prepare(passes.symbolic_of(source.spec.x, SymbolicTensor))
-        fitting.check_resident(compiled.objective(self, outputs, source.spec.y), outputs, source)
-        modes = ModeMap.of(mode) if not isinstance(mode, Mapping) else ModeMap.of(mode, default=Mode.INFER)
-        modes.check_paths(place.path for _, place in Tree.of(self).layers.values())
-        found = passes.measure(
-            self,
-            compiled,
-            source,
-            outputs,
-            modes=modes,
-            key=next_key(),
-            weights=fitting.weights_fact(source, sample_weight, None),
-            steps=steps,
-            callbacks=callbacks,
-        )
-        return found.readings
-
-    def evaluate(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        verbose: str | int = "auto",
-        sample_weight: Any = None,
-        steps: int | None = None,
-        callbacks: Any = None,
-        return_dict: bool = False,
-        *,
-        mode: Any = "infer",
-        check_finite: bool = False,
-    ) -> Any:
-        """The loss, or ``[loss, *metrics]``, of data; with ``return_dict`` by name. See ``measure`` for the arguments.
-
-        Differs from Keras: the value does not depend on the batch size, masks and weights included.
-        """
-        listed = self._callbacks(callbacks, verbose, steps)
-        progress = listed.find(ProgressLine)
-        try:
-            readings = self.measure(
-                x, y, batch_size, sample_weight, steps, mode=mode, check_finite=check_finite, callbacks=listed
-            )
-        finally:
-            if progress is not None:
-                progress.close()
-        found = {name: reading.value for name, reading in readings.items()}
-        if return_dict:
-            return found
-        numbers = list(found.values())
-        return numbers[0] if len(numbers) == 1 else numbers
-
-    def predict(
-        self,
-        x: Any,
-        batch_size: int | None = None,
-        verbose: str | int = "auto",
-        steps: int | None = None,
-        callbacks: Any = None,
-    ) -> Any:
-        """The model's outputs for x, batch by batch, in inference mode: NumPy arrays in the structure it returns."""
-        source = make_source(x, batch_size=batch_size, label="rows", steps=steps)
-        self.prepare(passes.symbolic_of(source.spec.x, SymbolicTensor))
-        listed = self._callbacks(callbacks, verbose, source.steps if steps is None else steps)
-        progress = listed.find(ProgressLine)
-        try:
-            return passes.predict(self, source, modes=passes.INFER, key=next_key(), steps=steps, callbacks=listed)
-        finally:
-            if progress is not None:
-                progress.close()
-
-    def train_on_batch(
-        self,
-        x: Any,
-        y: Any = None,
-        sample_weight: Any = None,
-        class_weight: Mapping[int, float] | None = None,
-        return_dict: bool = False,
-    ) -> Any:
-        """Take one step on one batch; return what was measured on it before the update.
-
-        Differs from Keras: the numbers are this batch's, where Keras averages over all calls since the last ``fit``.
-        """
-        compiled = require_compiled(self._model.compiled, self, "train_on_batch")
-        readings = fitting.train_on_batch(self, compiled, x, y, sample_weight, class_weight)
-        found = {name: reading.value for name, reading in readings.items()}
-        return found if return_dict else next(iter(found.values())) if len(found) == 1 else list(found.values())
-
-    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
-        """Measure one batch in inference mode."""
-        rows = len(jax.tree.leaves(x)[0])
-        return self.evaluate(x, y, batch_size=rows, sample_weight=sample_weight, verbose=0, return_dict=return_dict)
-
-    def predict_on_batch(self, x: Any) -> Any:
-        """The outputs of one batch in inference mode."""
-        return self.predict(x, batch_size=len(jax.tree.leaves(x)[0]), verbose=0)
-
-    @property
-    def metrics_names(self) -> list[str]:
-        """The names of what ``evaluate`` returns; empty until something was measured."""
-        compiled = self._model.compiled
-        if compiled is None or not compiled.objectives:
-            return []
-        objective = list(compiled.objectives.values())[-1]
-        several = [f"{t.name}_loss" for t in objective.terms] if len(objective.terms) > 1 else []
-        return ["loss", *several, *(m.name for m in objective.meters)]
-
     # ---- weights on disk -----------------------------------------------------------------------------------------
 
     def save_weights(self, filepath: Any, overwrite: bool = True) -> None:
@@ -470,32 +145,3 @@ class Model(Layer):
     def load_weights(self, filepath: Any) -> None:
         """Read weights written by ``save_weights``; nothing is changed when one does not fit."""
         weights.load(self, filepath)
-
-    # ---- for the rooms of this floor -----------------------------------------------------------------------------
-
-    def prepare(self, inputs: Any) -> Outputs:
-        """Build the model for symbolic inputs, if need be, and tell what it returns."""
-        made = self._model
-        if made.outputs is None or not self._fits(inputs):
-            structure = infer_spec(self, (inputs,), {})
-            if made.graph is None:
-                made.inputs = inputs
-            made.outputs = outputs_of(self, made.graph, structure)
-            made.prepared = signature_of(inputs)
-        return made.outputs
-
-    def forward(self, modes: ModeMap) -> Callable[..., Any]:
-        """(params, state, inputs, key) -> output, in these modes."""
-        return lambda params, state, x, key: call(self, params, state, (x,), mode=modes, key=key).output
-
-    def _fits(self, inputs: Any) -> bool:
-        return self._model.prepared == signature_of(inputs)
-
-    def _callbacks(self, callbacks: Any, verbose: str | int, steps: int | None) -> CallbackList:
-        if isinstance(callbacks, CallbackList):
-            return callbacks
-        level = fitting.verbosity(verbose)
-        listed = CallbackList([*fitting.flat(callbacks), *([ProgressLine()] if level else [])])
-        listed.set_model(self)
-        listed.set_params({"verbose": level, "epochs": 1, "steps": steps, "chunks": True})
-        return listed

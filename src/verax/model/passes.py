@@ -16,7 +16,7 @@ import numpy as np
 from verax.callbacks import CallbackList, Logs
 from verax.data.source import Feed, Source
 from verax.engine.loop import CAPACITY, Pace, make_loop, run_chunk
-from verax.engine.objective import Objective, Seen
+from verax.engine.objective import Objective
 from verax.engine.readings import layer_modes, readings_of
 from verax.engine.step import Carry, Constrained, Pass, measure_step
 from verax.errors import DataError
@@ -30,7 +30,7 @@ from verax.model.compile import Compiled, check_targets
 from verax.model.structure import Outputs
 
 if TYPE_CHECKING:
-    from verax.model.model import Model
+    from verax.model.learner import Learner
 
 __all__ = ["Chunks", "Measured", "measure", "predict", "program", "train_rule"]
 
@@ -54,7 +54,7 @@ class Program:
 
 
 def program(
-    model: Model,
+    model: Learner,
     kind: str,
     objective: Objective | None,
     modes: ModeMap,
@@ -62,7 +62,7 @@ def program(
     source: Source,
     *,
     one_by_one: bool = False,
-    chunk_bytes: int = 0,
+    chunk_bytes: Callable[[], int] = int,
 ) -> Program:
     """The program for ``step``: one for each kind, objective, mode map, set of trainable layers and way of feeding.
 
@@ -71,22 +71,21 @@ def program(
         step: (carry, batch, key) -> (carry, what the step leaves behind).
         source: Where its batches come from.
         one_by_one: Whether it takes one step at a time, because a callback acts between batches.
-        chunk_bytes: How many bytes a step adds to a chunk on the way in or out, which bounds a chunk's steps.
+        chunk_bytes: () -> how many bytes a step leaves behind on the device, which bounds a chunk's steps.
     """
     flags = tuple(layer.trainable for layer, _ in Tree.of(model).layers.values())
     key = (kind, id(objective), modes.key(), flags, source.resident, one_by_one)
     if key not in model.programs:
         limit = CAPACITY if source.resident else _STREAM_STEPS
-        if not source.resident:
-            chunk_bytes += sum(s.size * s.dtype.itemsize for s in jax.tree.leaves(source.spec))
-        if chunk_bytes:
-            limit = max(1, min(limit, _CHUNK_BYTES // chunk_bytes))
+        bytes_ = chunk_bytes() + (0 if source.resident else _bytes(source.spec))
+        if bytes_:
+            limit = max(1, min(limit, _CHUNK_BYTES // bytes_))
         pace = Pace(1 if one_by_one else limit, settle=not source.resident)
         model.programs[key] = Program(make_loop(step), pace)
     return model.programs[key]
 
 
-def train_rule(model: Model, compiled: Compiled) -> Constrained:
+def train_rule(model: Learner, compiled: Compiled) -> Constrained:
     """The optimizer, followed by the constraints of the parameters."""
     found = {path: v.constraint for path, v in Tree.of(model).params().items() if v.constraint is not None}
     return Constrained(compiled.optimizer, found)
@@ -122,7 +121,8 @@ class Chunks:
                 if self.check is not None:
                     self.check(data.y)
                 data = jax.tree.map(functools.partial(_padded, rows=capacity * index.shape[1]), data)
-            yield data, index, chunk.rows, max(capacity, len(index))
+            # XLA simplifies a loop it knows to take one step, and then rounds differently: no loop is made for one.
+            yield data, index, chunk.rows, max(capacity, len(index), 2)
 
     def run(self, carry: Any, chunk: tuple[Any, ...], *, key: Any, first: int) -> tuple[Any, Any]:
         """Run one chunk and learn how long it took."""
@@ -154,15 +154,15 @@ class Measured:
 
     Attributes:
         readings: name -> Reading.
-        seen: What the layers did.
+        record: The batches, so that they can be measured again.
     """
 
     readings: dict[str, Reading]
-    seen: Seen
+    record: EpochRecord
 
 
 def measure(
-    model: Model,
+    model: Learner,
     compiled: Compiled,
     source: Source,
     outputs: Outputs,
@@ -207,7 +207,7 @@ def measure(
     done = rows = 0
     for chunk in chunks:
         carry, tallies = chunks.run(carry, chunk, key=key, first=done)
-        record.add(tallies, chunk[2])
+        record.add(tallies, chunk[1] if source.resident else chunk[2])
         count = len(chunk[1])
         rows += chunk[1].size
         facts = Facts(rows=Rows(source.label, rows, source.rows))
@@ -231,7 +231,9 @@ def measure(
     )
     readings = readings_of(objective, record.folded(), facts, prefix)
     callbacks.on_test_end(logs_of(readings))
-    return Measured(readings, seen)
+    record.modes = facts.modes
+    record.weights = {**carry.params, **carry.state}
+    return Measured(readings, record)
 
 
 def logs_of(readings: dict[str, Reading]) -> Logs:
@@ -240,11 +242,17 @@ def logs_of(readings: dict[str, Reading]) -> Logs:
 
 
 def predict(
-    model: Model, source: Source, *, modes: ModeMap, key: Any, steps: int | None = None, callbacks: CallbackList
+    model: Learner,
+    source: Source,
+    *,
+    modes: ModeMap,
+    key: Any,
+    steps: int | None = None,
+    callbacks: CallbackList,
+    eager: bool = False,
 ) -> Any:
     """The model's outputs for every row, as NumPy arrays in the structure the model returns."""
     run = model.forward(modes)
-    size = sum(s.size * s.dtype.itemsize for s in jax.tree.leaves(_output_spec(model, source, run)))
     made = program(
         model,
         "predict",
@@ -252,9 +260,9 @@ def predict(
         modes,
         lambda carry, batch, key: (carry, run(*carry, batch.x, key)),
         source,
-        chunk_bytes=size,
+        chunk_bytes=lambda: _bytes(jax.eval_shape(run, *values(model), source.spec.x, key)),
     )
-    chunks = Chunks(made, source, source.feed(0, steps=steps))
+    chunks = Chunks(made, source, source.feed(0, steps=steps), eager=eager)
     callbacks.on_predict_begin()
     parts: list[Any] = []
     done = 0
@@ -266,7 +274,7 @@ def predict(
         if callbacks.reads_predict_batches():
             for i in range(len(index)):
                 callbacks.on_predict_batch_begin(done + i)
-                callbacks.on_predict_batch_end(done + i)
+                callbacks.on_predict_batch_end(done + i, Logs({"outputs": jax.tree.map(lambda a, i=i: a[i], outputs)}))
         done += len(index)
         callbacks.on_chunk_end(done, Logs())
     callbacks.on_predict_end()
@@ -275,8 +283,8 @@ def predict(
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
-def _output_spec(model: Model, source: Source, run: Callable[..., Any]) -> Any:
-    return jax.eval_shape(run, *values(model), source.spec.x, jax.random.key(0))
+def _bytes(specs: Any) -> int:
+    return sum(s.size * s.dtype.itemsize for s in jax.tree.leaves(specs))
 
 
 def symbolic_of(spec: Any, make: Callable[[tuple[int | None, ...], str], Any]) -> Any:
