@@ -6,6 +6,7 @@ from verax.layers.activation import ELU, LeakyReLU, PReLU, ReLU, Softmax
 from verax.layers.base import Input, InputLayer, InputSpec, Layer, layer_registry
 from verax.layers.convolutional import Conv1D, Conv2D, Conv2DTranspose, Conv3D, DepthwiseConv2D
 from verax.layers.core import Activation, Dense, Embedding, Identity, Lambda, Masking
+from verax.layers.gated import GRU, LSTM
 from verax.layers.merging import (
     Add,
     Average,
@@ -65,7 +66,7 @@ from verax.layers.reshaping import (
     ZeroPadding2D,
     ZeroPadding3D,
 )
-from verax.layers.rnn import GRU, LSTM, SimpleRNN
+from verax.layers.rnn import SimpleRNN
 
 # Keras' second names.
 AvgPool1D, AvgPool2D, AvgPool3D = AveragePooling1D, AveragePooling2D, AveragePooling3D

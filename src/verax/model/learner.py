@@ -183,7 +183,7 @@ class Learner(Layer):
             validation_freq: Validate every so many epochs, or after the epochs listed (counted from 1).
             mode: "train"; "infer" runs every layer in inference mode while parameters are trained; or a dict by effect
                 ("dropout", "batch_statistics", ...) or layer path.
-            explain: "end" closes with a line that says why ``val_loss`` is not ``loss``, when verbose and when that takes
+            explain: "end" closes with a line that says why ``val_loss`` is not ``loss``, if verbose and if that takes
                 at most a tenth of the fit's time or a second; "epoch" explains every epoch's numbers, on a sample of
                 its batches; "off" keeps nothing to explain. ``history.gap()`` asks at any time.
             check_finite: Refuse NaN and infinities in x and y.

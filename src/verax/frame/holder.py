@@ -1,0 +1,213 @@
+"""What a layer has: a name, variables, layers inside it, a configuration; and what may change of it when."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, cast
+
+import numpy as np
+from jax.core import Tracer
+
+from verax.errors import FrameError, FrozenError, ShapeError
+from verax.frame.current import active_frame
+from verax.frame.frame import load_values
+from verax.frame.names import automatic_name
+from verax.frame.policy import DTypePolicy
+from verax.frame.tree import Tree, holds
+from verax.frame.variable import Variable
+
+__all__ = ["Holder"]
+
+
+@dataclass
+class Core:
+    """The state every layer has; in one attribute, so that ``vars(layer)`` holds only the layer's own."""
+
+    arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    name: str | None = None
+    named: bool = False
+    trainable: bool = True
+    policy: DTypePolicy = field(default_factory=lambda: DTypePolicy.of(None))
+    built: bool = False
+    building: int = 0
+    variables: list[Variable] = field(default_factory=list)
+    declared_shape: tuple[int | None, ...] | None = None
+    activity_regularizer: Callable[[Any], Any] | None = None
+
+
+class Holder:
+    """The half of a layer that is not its maths."""
+
+    _core: Core
+    _is_verax_layer: ClassVar[bool] = True
+    #: Attributes of subclasses of this base that hold no layers, or whose layers ``children`` lists itself.
+    _apart: ClassVar[frozenset[str]] = frozenset({"_core"})
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        layer = super().__new__(cls)
+        object.__setattr__(layer, "_core", Core((args, kwargs)))
+        return layer
+
+    # ---- what a layer has ----------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The name given, or an automatic one."""
+        if self._core.name is None:  # a subclass did not call super().__init__()
+            self._core.name = automatic_name(type(self).__name__)
+        return self._core.name
+
+    @property
+    def built(self) -> bool:
+        """Whether ``build`` has run."""
+        return self._core.built
+
+    @built.setter
+    def built(self, value: bool) -> None:
+        self._core.built = value
+
+    @property
+    def trainable(self) -> bool:
+        """Whether weights here and below are updated; setting it sets it below too."""
+        return self._core.trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for layer, _ in Tree.of(cast("Any", self)).layers.values():
+            layer._core.trainable = bool(value)
+
+    @property
+    def dtype_policy(self) -> DTypePolicy:
+        """The dtype policy."""
+        return self._core.policy
+
+    @property
+    def compute_dtype(self) -> str:
+        """The dtype the layer computes in."""
+        return self._core.policy.compute_dtype
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the layer's weights, as Keras has it."""
+        return self._core.policy.variable_dtype
+
+    variable_dtype = dtype
+
+    @property
+    def variables(self) -> list[Variable]:
+        """All variables here and below, in Keras' order."""
+        return [variable for variable, _ in Tree.of(cast("Any", self)).variables.values()]
+
+    weights = variables
+
+    @property
+    def trainable_variables(self) -> list[Variable]:
+        """Those that gradients reach."""
+        return list(Tree.of(cast("Any", self)).params().values())
+
+    trainable_weights = trainable_variables
+
+    @property
+    def non_trainable_variables(self) -> list[Variable]:
+        """Those that gradients do not reach: moving averages, and weights of frozen layers."""
+        return list(Tree.of(cast("Any", self)).state().values())
+
+    non_trainable_weights = non_trainable_variables
+
+    def count_params(self) -> int:
+        """The number of elements of all variables."""
+        return sum(v.size for v in self.variables)
+
+    def get_weights(self) -> list[np.ndarray[Any, Any]]:
+        """The values of all variables, in Keras' order."""
+        return [np.asarray(v._value) for v in self.variables]
+
+    def set_weights(self, weights: Any) -> None:
+        """Set the values of all variables, in Keras' order; nothing is set if one does not fit."""
+        variables, weights = self.variables, list(weights)
+        shapes = [tuple(np.shape(w)) for w in weights]
+        if shapes != [v.shape for v in variables]:
+            wrong = [(v.path, v.shape, s) for v, s in zip(variables, shapes, strict=False) if v.shape != s]
+            raise ShapeError(
+                f"set_weights was called on {self.name!r}.",
+                received=f"{len(weights)} arrays"
+                + (f", the one for {wrong[0][0]!r} of {wrong[0][2]}" if wrong else ""),
+                because=f"it has {len(variables)} variables" + (f", that one of {wrong[0][1]}" if wrong else ""),
+                do="Give the arrays that get_weights of an equal layer returns.",
+            )
+        load_values(cast("Any", self), {v.path: w for v, w in zip(variables, weights, strict=True)})
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, captured when the layer was made."""
+        args, kwargs = self._core.arguments
+        bound = inspect.signature(type(self).__init__).bind_partial(self, *args, **kwargs)
+        config: dict[str, Any] = {}
+        for key, value in list(bound.arguments.items())[1:]:
+            kind = inspect.signature(type(self).__init__).parameters[key].kind
+            config.update(cast("dict[str, Any]", value) if kind is inspect.Parameter.VAR_KEYWORD else {key: value})
+        return {"name": self.name, **config}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Any:
+        """A new layer with the arguments ``get_config`` gave."""
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}{'' if self.built else ', not built'}>"
+
+    # ---- for the frame -------------------------------------------------------------------------------------------
+
+    def own_variables(self) -> list[Variable]:
+        """Variables made with ``add_weight``."""
+        return self._core.variables
+
+    def children(self) -> Iterator[tuple[str, str, Any]]:
+        """(label for the path, label for the route, layer or variable) of what this layer holds in its attributes."""
+        mine = {id(v) for v in self._core.variables}
+        for attribute, value in vars(self).items():
+            if attribute in self._apart:
+                continue
+            for key, held in holds(value, attribute):
+                if isinstance(held, Variable):
+                    if id(held) not in mine:
+                        yield key, key, held
+                else:
+                    yield (held.name if held._core.named else key), key, held
+
+    def rebuildable(self) -> dict[str, Any]:
+        """What ``unbuild`` needs to undo a build that failed."""
+        return {"attributes": dict(vars(self)), "variables": list(self._core.variables)}
+
+    def unbuild(self, before: Mapping[str, Any]) -> None:
+        """Undo a build."""
+        vars(self).clear()
+        vars(self).update(before["attributes"])
+        self._core.variables[:] = before["variables"]
+        self._core.built = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        core = self.__dict__.get("_core")
+        if core is not None and core.built and name in _configuration(type(self)) and name in self.__dict__:
+            if value is self.__dict__[name]:
+                return
+            raise FrozenError(
+                f"{self.name}.{name} was to be changed.",
+                received=f"{value!r} for {self.__dict__[name]!r}",
+                because="the layer is built: programs compiled with the old value would silently keep it",
+                do="Make a new layer with the new value and set_weights(old.get_weights()).",
+            )
+        if isinstance(value, Tracer) and active_frame() is not None:
+            raise FrameError(
+                f"{self.name}.{name} was set to a traced value during a call.",
+                because="it would outlive the pass that traced it",
+                do="Keep values in a variable: add_weight(trainable=False), then variable.assign(value).",
+            )
+        object.__setattr__(self, name, value)
+
+
+@functools.cache
+def _configuration(cls: type[Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(cls.__init__).parameters) - {"self", "name", "trainable"}
