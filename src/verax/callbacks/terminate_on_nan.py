@@ -7,6 +7,7 @@ from typing import Any
 
 from verax.callbacks.base import Callback
 from verax.callbacks.messages import say
+from verax.errors import StateError
 
 __all__ = ["TerminateOnNaN"]
 
@@ -48,6 +49,10 @@ class TerminateOnNaN(Callback):
             return
         self._seen = True
         if self.raise_error:
-            raise RuntimeError(f"Batch {batch}: the loss is {loss}.")
+            raise StateError(
+                "TerminateOnNaN(raise_error=True) watches the loss.",
+                received=f"{loss} in batch {batch}",
+                do="Lower the learning rate, clip gradients, or look for NaN in the data: fit(check_finite=True).",
+            )
         say(f"Batch {batch}: the loss is {loss}; training ends")
         self.model.stop_training = True

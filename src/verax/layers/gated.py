@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from verax.layers.base import LayerArguments, along_axis, layer_registry
-from verax.layers.rnn import Recurrent, kept
+from verax.layers.rnn import _Recurrent, kept
 
 __all__ = ["GRU", "LSTM"]
 
 
 @layer_registry.add
-class LSTM(Recurrent):
+class LSTM(_Recurrent):
     """Long short-term memory (Hochreiter, Schmidhuber, 1997).
 
     With gates i, f, c, o side by side in the kernels, s the recurrent activation and a the activation::
@@ -125,7 +125,7 @@ class LSTM(Recurrent):
 
 
 @layer_registry.add
-class GRU(Recurrent):
+class GRU(_Recurrent):
     """The gated recurrent unit (Cho et al., 2014).
 
     With gates z, r, h side by side in the kernels, s the recurrent activation and a the activation::

@@ -15,10 +15,10 @@ from verax.frame.variable import Variable
 from verax.layers.base import InputSpec, Layer, LayerArguments, along_axis, as_float, check_rate, layer_registry
 from verax.layers.regularization import dropout
 
-__all__ = ["Recurrent", "SimpleRNN", "kept"]
+__all__ = ["SimpleRNN", "kept"]
 
 
-class Recurrent(Layer):
+class _Recurrent(Layer):
     """What all recurrent layers share: the weights, the draws, the mask, the direction, and the scan.
 
     The projection of all inputs is one matrix product before the scan; the weights and the dropout masks are read
@@ -221,7 +221,7 @@ def kept(state: jax.Array, keep: jax.Array | None) -> jax.Array:
 
 
 @layer_registry.add
-class SimpleRNN(Recurrent):
+class SimpleRNN(_Recurrent):
     """``h = activation(x @ kernel + h @ recurrent_kernel + bias)``, step after step.
 
     (batch, time, features) -> (batch, units), or (batch, time, units) with ``return_sequences``. Weights: ``kernel``

@@ -17,43 +17,43 @@ class Cause(enum.Enum):
         ("terms",),
         "penalties",
         "penalties are counted in one number and not in the other",
-        "compare the data losses: reading.data",
+        "compare the losses without them: reading.data",
     )
     OBJECTIVE = (
         ("objective",),
         "training objective",
         "the training objective is not the reported loss",
-        "report the plain loss as a metric",
+        "give the plain loss to compile as a metric, and compare that",
     )
     WEIGHTS_MOVED = (
         ("params",),
         "weights moved",
-        "the weights moved while the loss was being averaged",
-        "report the loss at the end of the epoch: model.evaluate on the training rows",
+        "the weights moved while the number was being averaged",
+        "nothing is wrong; for the number at the end of the epoch, model.evaluate on the training rows",
     )
     FITTED_DRAWS = (
         ("draws",),
         "fitted draws",
         "these random draws had already been fitted",
-        "nothing: it is how dropout trains; measure with fresh draws to see it",
+        "nothing is wrong: each step lowers the loss for the masks it drew, and new masks undo a part of that",
     )
     AUGMENTATION = (
         ("view", "mode:augmentation"),
         "augmentation",
-        "augmentation makes the rows harder",
-        "measure plain rows to compare",
+        "training rows are augmented and validation rows are not",
+        "nothing is wrong; to compare, model.evaluate on the plain training rows",
     )
     DROPOUT = (
         ("mode:dropout", "mode:noise"),
         "dropout and noise",
         "dropout and noise are on in training and off in inference",
-        "compare in inference mode: model.evaluate",
+        "nothing is wrong; to compare in inference mode, model.evaluate on the training rows",
     )
     STOCHASTIC_DEPTH = (
         ("mode:stochastic_depth",),
         "stochastic depth",
         "blocks are skipped at random in training and never in inference",
-        "compare in inference mode: model.evaluate",
+        "nothing is wrong; to compare in inference mode, model.evaluate on the training rows",
     )
     CUSTOM_MODE = (
         ("mode:custom",),
@@ -64,39 +64,40 @@ class Cause(enum.Enum):
     BATCH_STATISTICS = (
         ("mode:batch_statistics:train",),
         "batch statistics",
-        "a batch's own mean and variance are noisy",
-        "use larger batches, or a normalization that does not mix rows",
+        "normalization used each batch's own mean and variance",
+        "larger batches, or a normalization that does not mix rows (LayerNormalization, GroupNormalization)",
     )
     MOVING_AVERAGES = (
         ("mode:batch_statistics:population",),
         "moving averages lag",
         "the moving averages lag behind the weights",
-        "model.recalibrate(x), or a smaller momentum",
+        "model.recalibrate(x) sets them to the present weights; or train with a smaller momentum",
     )
     ROW_WEIGHTS = (
         ("weights",),
         "row weights",
-        "rows count differently",
-        "pass the same sample weights to validation",
+        "rows count differently in the two numbers",
+        "give the validation rows weights by the same rule: validation_data=(x, y, sample_weight)",
     )
     AVERAGE = (
         ("average",),
         "averaging",
-        "the number averages rows unequally",
-        "fold sums, not averages: Verax's own readings do",
+        "the two numbers average their rows in different ways",
+        "compare numbers that are averaged alike: the same reduction for both",
     )
     AVERAGED_WEIGHTS = (
         ("averaged",),
         "averaged weights",
         "validation used weights averaged over steps",
-        "evaluate the raw weights to compare",
+        "nothing is wrong; to compare, evaluate both numbers with the same weights",
     )
-    PRECISION = (("dtype",), "precision", "the numbers were computed in different precision", "compare in float32")
+    PRECISION = (("dtype",), "precision", "the numbers were computed in different precision", "to compare, measure both in float32")
     ROWS = (
         ("rows",),
         "different rows",
-        "the rows differ, all else equal: the generalization gap",
-        "more data, regularization or a smaller model, if it is more than sampling noise",
+        "the rows differ, all else equal",
+        "more data, augmentation, regularization or a smaller model; and check that the validation rows are drawn and "
+        "prepared as the training rows are",
     )
 
     NOT_SEPARATED = (

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from verax.errors import InputError
+
 __all__ = ["Tally", "fold"]
 
 
@@ -110,7 +112,7 @@ def fold(parts: Iterable[Any]) -> Any:
     """
     listed = list(parts)
     if not listed:
-        raise ValueError("fold needs at least one part")
+        raise InputError("Sums were to be added.", received="no part", do="Give fold at least one.")
     return _fold(listed)
 
 

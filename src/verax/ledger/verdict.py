@@ -81,7 +81,7 @@ def judge(gap: Gap) -> Verdict:
         return _undefined(gap)
     found = _Findings.of(gap)
     kind = _kind(found)
-    sentence = " ".join(s for s in (_what(found, kind), _rows(found, kind), _grade(gap)) if s)
+    sentence = " ".join(s for s in (_what(found, kind), _rows(found, kind), _unsure(found)) if s)
     return Verdict(kind, sentence, _line(found, kind), _advice(found))
 
 
@@ -132,10 +132,21 @@ class _Findings:
         return self.rows is not None and abs(self.rows.change) >= LARGE * self.top
 
     @property
+    def named(self) -> list[Amount]:
+        """The amounts worth a word, the row difference among them unless it is noise; the largest first."""
+        rows = [self.rows] if self.rows is not None and self.share and self.state != "noise" else []
+        return sorted([*self.large, *rows], key=lambda a: -abs(a.change))
+
+    @property
+    def nothing(self) -> bool:
+        """Whether every amount is float rounding."""
+        return self.top <= ROUNDING * max(abs(self.gap.train.value), abs(self.gap.validation.value))
+
+    @property
     def cancelling(self) -> bool:
         """Whether the gap is small although its causes are not."""
         least = max(1.96 * self.noise, 2 * abs(self.gap.total))
-        return self.small and any(abs(a.change) > least for a in self.large)
+        return self.small and any(abs(a.change) > least for a in self.named)
 
 
 def _noise(gap: Gap, rows: Amount | None) -> float:
@@ -170,9 +181,9 @@ def _better(gap: Gap, change: float) -> bool | None:
 
 
 def _kind(found: _Findings) -> Kind:
-    rows = abs(found.rows.change) if found.rows is not None else 0.0
-    if found.top <= ROUNDING * max(abs(found.gap.train.value), abs(found.gap.validation.value)):
+    if found.nothing:
         return Kind.NONE
+    rows = abs(found.rows.change) if found.rows is not None else 0.0
     if found.share and found.state == "worse":
         return Kind.OVERFITTING if rows >= found.rival else Kind.MIXED
     if found.share and found.state in ("better", "differ") and rows >= found.rival:
@@ -184,33 +195,151 @@ def _kind(found: _Findings) -> Kind:
         return Kind.UNDECIDED
     if found.state == "noise" and found.rows is not None:
         low, high = found.rows.interval
-        worst = {True: -low, False: high}.get(found.gap.validation.direction == "max", max(-low, high))
+        direction = found.gap.validation.direction
+        worst = -low if direction == "max" else high if direction == "min" else max(-low, high)
         if worst > found.rival:
             return Kind.UNDECIDED
     return Kind.BOOKKEEPING
 
 
-def _what(found: _Findings, kind: Kind) -> str:
-    """The gap and what dominates it."""
+# ---- in words ----------------------------------------------------------------------------------------------------------
+
+
+def _undefined(gap: Gap) -> Verdict:
+    train, validation = names_of(gap)
+    scale = Scale.of(gap)
+    said = f"{train} is {scale.number(gap.train.value)} and {validation} is {scale.number(gap.validation.value)}"
+    sentence = f"{_upper(said)}: a gap between them has no amount."
+    advice = "find the first batch whose loss is not finite: callbacks.TerminateOnNaN stops there"
+    return Verdict(Kind.UNDECIDED, sentence, f"{said}: no gap can be explained", (advice,))
+
+
+def _head(found: _Findings) -> str:
     gap, scale = found.gap, found.scale
     train, validation = names_of(gap)
-    head = _head(found)
+    if gap.total == 0:
+        return _upper(f"{validation} and {train} are equal ({scale.number(gap.train.value)})")
+    side = "above" if gap.total > 0 else "below"
+    which = " (higher is better)" if gap.validation.direction == "max" else ""
+    return _upper(f"{validation} is {scale.number(abs(gap.total))} {side} {train}{which}")
+
+
+def _what(found: _Findings, kind: Kind) -> str:
+    """The gap, and what dominates it."""
+    gap, scale = found.gap, found.scale
+    train, validation = names_of(gap)
     if kind is Kind.NONE:
-        if abs(gap.total) <= found.top <= ROUNDING * max(abs(gap.train.value), abs(gap.validation.value)):
-            return f"{head}: no gap to explain." if gap.total == 0 else f"{head}, float rounding: no gap to explain."
-        low, high = gap.total - 1.96 * found.noise, gap.total + 1.96 * found.noise
-        return f"{head}, within sampling noise ({_interval(scale, low, high)}): no gap to explain."
-    named = sorted(
-        [*found.large, *([found.rows] if found.rows in found_large_rows(found) else [])], key=lambda a: -abs(a.change)
-    )
+        if found.nothing or gap.total == 0:
+            return f"{_head(found)}{'' if gap.total == 0 else ', float rounding'}: no gap to explain."
+        interval = _interval(scale, gap.total - 1.96 * found.noise, gap.total + 1.96 * found.noise)
+        return f"{_head(found)}, within sampling noise ({interval}): no gap to explain."
+    named = found.named
     if not named:
-        return f"{head}, and no single cause of it is larger than its own noise."
+        return f"{_head(found)}, and no cause of it is larger than its own noise."
     clauses = _listed([f"{a.sentence} ({scale.signed(a.change)})" for a in named[:3]])
     if found.cancelling:
-        return f"{_upper(validation)} and {train} agree ({scale.signed(gap.total)}) because causes cancel: {clauses}."
-    return f"{head}: {clauses}."
+        return f"{_upper(validation)} and {train} agree to {scale.number(abs(gap.total))} because causes cancel: {clauses}."
+    return f"{_head(found)}: {clauses}."
 
 
-def found_large_rows(found: _Findings) -> tuple[Amount, ...]:
-    """The row difference, where it is one of the amounts worth a word."""
-    return (found.rows,) if found.rows is not None and found.share and found.state not in ("noise",) else ()
+def _rows(found: _Findings, kind: Kind) -> str:
+    """Whether the rows differ by more than sampling noise, and what follows."""
+    if kind is Kind.NONE:
+        return ""
+    if found.state == "same":
+        return "Both were measured on the same rows: none of it is overfitting."
+    if found.rows is None:
+        return "Different rows are part of that and could not be separated: whether it is overfitting is not known."
+    scale, rows = found.scale, found.rows
+    amount = scale.signed(rows.change)
+    if found.state == "unknown":
+        return f"The row difference ({amount}) has no standard error: whether it is more than noise is not known."
+    inside = f"{amount} ({_interval(scale, *rows.interval)})"
+    if found.state == "noise":
+        follows = {
+            Kind.BOOKKEEPING: "so this is bookkeeping, with no sign of overfitting",
+            Kind.UNDECIDED: "but it may be more: only more validation rows can tell",
+        }
+        said = follows.get(kind, "so there is no sign of overfitting")
+        return f"All else equal the rows differ by {inside}, no more than sampling noise, {said}."
+    if found.state == "worse":
+        follows = {
+            Kind.OVERFITTING: "this is overfitting, or validation rows of another kind",
+            Kind.MIXED: "part of the gap is overfitting, or validation rows of another kind; the rest is bookkeeping",
+        }
+        said = follows.get(kind, "some overfitting, but little beside the bookkeeping")
+        hidden = " Training looked worse, and was better." if _better(found.gap, found.gap.total) else ""
+        worse = "the validation rows are worse by"
+        return f"All else equal {worse} {inside}, more than sampling noise: {said}.{hidden}"
+    if found.state == "better":
+        return f"All else equal the validation rows are easier by {inside}, more than sampling noise: no overfitting."
+    return f"All else equal the rows differ by {inside}, more than sampling noise."
+
+
+def _unsure(found: _Findings) -> str:
+    """What could not be told."""
+    gap = found.gap
+    said: list[str] = []
+    if gap.grade != "full":
+        said.append(f"Not every cause could be separated: {gap.grade.removeprefix('not separated: ')}.")
+    unknown = [a.title for a in found.large if math.isnan(a.stderr)]
+    if unknown:
+        said.append(f"No standard error is known for {_listed(unknown)}.")
+    return " ".join(said)
+
+
+def _line(found: _Findings, kind: Kind) -> str:
+    gap, scale = found.gap, found.scale
+    train, validation = names_of(gap)
+    head = f"{validation} - {train} = {scale.signed(gap.total)}"
+    if kind is Kind.NONE:
+        return f"{head}, no more than {'rounding' if found.nothing else 'sampling noise'}: no gap to explain"
+    ends = {
+        Kind.OVERFITTING: "overfitting",
+        Kind.MIXED: "partly overfitting",
+        Kind.BOOKKEEPING: "no sign of overfitting",
+        Kind.ROWS: "the rows differ, no overfitting",
+        Kind.CANCELLING: "they cancel",
+        Kind.UNDECIDED: "overfitting or not is undecided",
+    }
+    causes = [f"{a.title} {scale.signed(a.change)}" for a in found.named]
+    for count in range(min(3, len(causes)), 0, -1):
+        line = f"{head}: {', '.join(causes[:count])}; {ends[kind]}"
+        if len(line) <= _LINE:
+            return line
+    return f"{head}; {ends[kind]}"
+
+
+def _advice(found: _Findings) -> tuple[str, ...]:
+    """What to do about each large cause."""
+    said = {f"{a.title}: {_cure(found.gap, a)}": None for a in found.named if not (a.of_rows and found.state == "unknown")}
+    return tuple(said)
+
+
+def _cure(gap: Gap, amount: Amount) -> str:
+    advice = amount.cause.advice
+    if amount.of_rows and _state(gap, amount) != "worse":
+        return "check that validation rows are drawn and prepared as training rows are: they are easier"
+    if amount.cause is Cause.MOVING_AVERAGES and (lag := lag_of(gap)):
+        worst = lag[0]
+        seen, needed = int(worst.get("updates", 0)), int(worst.get("needed", 0))
+        fitting = math.floor(0.01 ** (1 / seen) * 100) / 100 if seen > 1 else 0.0
+        if seen < needed and fitting > 0:
+            advice += f" ({fitting:.2f} would have caught up in the {seen:,} updates seen; {worst['momentum']:g} needs {needed:,})"
+    return advice
+
+
+# ---- small words -------------------------------------------------------------------------------------------------------
+
+
+def _interval(scale: Scale, low: float, high: float) -> str:
+    return f"95 % interval {scale.signed(low)} to {scale.signed(high)}"
+
+
+def _listed(items: list[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def _upper(text: str) -> str:
+    """A number's name keeps its case; a word does not."""
+    return "The" + text[3:] if text.startswith("the ") else text

@@ -8,6 +8,7 @@ from typing import Any, cast
 from verax.errors import InputError
 from verax.frame.registry import Registry
 from verax.losses.base import Loss, LossFunctionWrapper
+from verax.losses.base import form_of as _form_of
 from verax.losses.crossentropy import (
     BinaryCrossentropy,
     BinaryFocalCrossentropy,
@@ -137,18 +138,7 @@ def resolve(identifier: Any, y_shape: tuple[int | None, ...], pred_shape: tuple[
     """
     if not isinstance(identifier, str) or identifier.lower() not in ("crossentropy", "ce"):
         return get(identifier)
-    return _registry[form_of(y_shape, pred_shape) + "_crossentropy"](name=identifier)
-
-
-def form_of(y_shape: tuple[int | None, ...], pred_shape: tuple[int | None, ...]) -> str:
-    """What targets and predictions of these shapes are, by Keras' rule.
-
-    ``"binary"`` with one output unit, ``"sparse_categorical"`` where targets have an axis less or a last axis of
-    length 1, else ``"categorical"``.
-    """
-    if len(pred_shape) == 1 or pred_shape[-1] == 1:
-        return "binary"
-    return "sparse_categorical" if len(y_shape) < len(pred_shape) or y_shape[-1] == 1 else "categorical"
+    return _registry[_form_of(y_shape, pred_shape) + "_crossentropy"](name=identifier)
 
 
 def serialize(loss: Loss | Callable[..., Any] | None) -> Any:

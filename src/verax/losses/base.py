@@ -368,3 +368,14 @@ def _unpaired(asked: str, shape: tuple[int, ...], pred_shape: tuple[int | None, 
         because="broadcasting one against the other would compare values that do not belong together",
         do=do,
     )
+
+
+def form_of(y_shape: tuple[int | None, ...], pred_shape: tuple[int | None, ...]) -> str:
+    """What targets and predictions of these shapes are, by Keras' rule.
+
+    ``"binary"`` with one output unit, ``"sparse_categorical"`` where targets have an axis less or a last axis of
+    length 1, else ``"categorical"``.
+    """
+    if len(pred_shape) == 1 or pred_shape[-1] == 1:
+        return "binary"
+    return "sparse_categorical" if len(y_shape) < len(pred_shape) or y_shape[-1] == 1 else "categorical"

@@ -14,7 +14,6 @@ from verax.losses import (
     binary_crossentropy,
     categorical_crossentropy,
     categorical_hinge,
-    form_of,
     hinge,
     huber,
     kl_divergence,
@@ -27,6 +26,7 @@ from verax.losses import (
     sparse_categorical_crossentropy,
     squared_hinge,
 )
+from verax.losses.base import form_of as _form_of
 from verax.metrics.accuracy import (
     Accuracy,
     BinaryAccuracy,
@@ -208,7 +208,7 @@ def resolve(
         return get(identifier)
     name = {"acc": "accuracy", "ce": "crossentropy"}.get(identifier.lower(), identifier.lower())
     by_shape = name in ("accuracy", "crossentropy")
-    cls = _registry[f"{form_of(y_shape, pred_shape)}_{name}" if by_shape else identifier]
+    cls = _registry[f"{_form_of(y_shape, pred_shape)}_{name}" if by_shape else identifier]
     return cls(name=identifier, **(cls.on_logits if getattr(loss, "from_logits", False) else {}))
 
 

@@ -74,12 +74,15 @@ class Compiled:
 
     def objective(self, model: Layer, outputs: Outputs, y: Any) -> Objective:
         """The objective for targets of the shapes of ``y`` (a structure of arrays or specs)."""
+        for name in y if isinstance(y, Mapping) else ():
+            if name not in outputs.names:
+                raise UnknownNameError.among("output (a key of y)", name, outputs.names)
         targets = outputs.arrange(y)
         if len(targets) != len(outputs.names):
             raise ShapeError(
                 f"The targets of {model.name!r} were matched with its outputs.",
-                received=f"{len(targets)} targets",
-                because=f"the model has {len(outputs.names)} outputs: {', '.join(outputs.names)}",
+                received=f"{len(targets)} target{'s' * (len(targets) != 1)}",
+                because=f"the outputs of the model are {len(outputs.names)}: {', '.join(outputs.names)}",
                 do="Give one target for each output, as a list or as a dict by output name.",
             )
         shapes = tuple(None if t is None else (None, *t.shape[1:]) for t in targets)

@@ -103,6 +103,13 @@ def fit(model: Learner, compiled: Compiled, arguments: Arguments) -> History:
     for name, value, least in (("epochs", arguments.epochs, 1), ("initial_epoch", arguments.initial_epoch, 0)):
         if not isinstance(value, int) or value < least:
             raise InputError(f"fit({name}=...) counts epochs.", received=repr(value), do=f"Use an int >= {least}.")
+    freq = arguments.validation_freq
+    if any(not isinstance(n, int) or n < 1 for n in ([freq] if isinstance(freq, int) else freq)):
+        raise InputError(
+            "fit(validation_freq=...) says after which epochs to validate.",
+            received=repr(freq),
+            do="Use an int >= 1 (2 is every second epoch), or a list of epochs counted from 1.",
+        )
     if arguments.explain not in ("end", "epoch", "off"):
         raise UnknownNameError.among("way to explain", arguments.explain, ["end", "epoch", "off"])
     train, validation = _sources(arguments)
@@ -110,6 +117,7 @@ def fit(model: Learner, compiled: Compiled, arguments: Arguments) -> History:
     objective = compiled.objective(model, outputs, train.spec.y)
     check_resident(objective, outputs, train)
     if validation is not None:
+        model.prepare(symbolic_of(validation.spec.x, SymbolicTensor))  # refused now, not after an epoch
         val_objective = compiled.objective(model, outputs, validation.spec.y)
         check_resident(val_objective, outputs, validation)
     modes = ModeMap.of(arguments.mode, default=Mode.TRAIN)

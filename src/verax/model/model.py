@@ -77,7 +77,7 @@ class Model(Learner):
         """Run the graph."""
         if self._model.graph is None:
             return super().call(inputs)
-        return self._model.graph.run(match_inputs(self, self._model.graph, inputs))
+        return self._model.graph.run(match_inputs(self, self._model.graph.inputs, inputs))
 
     def children(self) -> Iterator[tuple[str, str, Any]]:
         """The graph's layers by name, then what attributes hold."""

@@ -11,6 +11,7 @@ from verax.errors import InputError
 from verax.frame.symbolic import SymbolicTensor, is_symbolic
 from verax.layers import Input, InputLayer, Layer
 from verax.model.model import Model
+from verax.model.structure import match_inputs
 
 __all__ = ["Sequential"]
 
@@ -32,6 +33,7 @@ class Sequential(Model):
     def __init__(self, layers: Any = None, trainable: bool = True, name: str | None = None):
         super().__init__(name=name, trainable=trainable)
         self._layers: list[Layer] = []
+        self._start: Any = None  # the Input, where one is declared
         self._end: Any = None
         for layer in layers or []:
             self.add(layer)
@@ -90,7 +92,7 @@ class Sequential(Model):
 
     def call(self, inputs: Any) -> Any:
         """Run the layers in order."""
-        x = inputs
+        x = inputs if self._start is None else match_inputs(self, self._start, inputs)[0]
         for layer in self._layers:
             x = layer(x)
         return x
@@ -120,7 +122,7 @@ class Sequential(Model):
         self._core.built = value
 
     def _begin(self, start: SymbolicTensor) -> None:
-        self._model.inputs = self._end = start
+        self._model.inputs = self._start = self._end = start
 
     def _changed(self) -> None:
         self._model.outputs = None

@@ -63,10 +63,10 @@ def outputs_of(model: Layer, graph: Graph | None, structure: Any) -> Outputs:
     return Outputs(names, shapes)
 
 
-def match_inputs(model: Layer, graph: Graph, inputs: Any) -> list[Any]:
-    """Inputs in the order of the graph's, each of its Input's rank and dtype."""
-    wanted = jax.tree.leaves(graph.inputs, is_leaf=is_symbolic)
-    if isinstance(inputs, Mapping) and not isinstance(graph.inputs, Mapping):
+def match_inputs(model: Layer, declared: Any, inputs: Any) -> list[Any]:
+    """Inputs in the order of the declared ones (symbolic tensors), each of its Input's rank and dtype."""
+    wanted = jax.tree.leaves(declared, is_leaf=is_symbolic)
+    if isinstance(inputs, Mapping) and not isinstance(declared, Mapping):
         missing = [t.name for t in wanted if t.name not in inputs]
         if missing:
             raise DataError(
@@ -80,7 +80,7 @@ def match_inputs(model: Layer, graph: Graph, inputs: Any) -> list[Any]:
     if len(given) != len(wanted):
         raise ShapeError(
             f"Model {model.name!r} was called.",
-            received=f"{len(given)} inputs",
+            received=f"{len(given)} input{'s' * (len(given) != 1)}",
             because=f"it has {len(wanted)}: {', '.join(t.name for t in wanted)}",
             do="Give a list in that order, or a dict by name.",
         )

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from verax.errors import DataError, InputError
-from verax.frame.frame import load_values
-from verax.frame.tree import Tree
+from verax.frame.frame import load_values, values
 
 if TYPE_CHECKING:
     from verax.model.model import Model
@@ -32,7 +31,8 @@ def save(model: Model, filepath: Any, *, overwrite: bool = True) -> None:
     path = _checked(filepath)
     if path.exists() and not overwrite:
         raise InputError(f"Weights were to be saved to {path}.", because="the file exists", do="Pass overwrite=True.")
-    arrays: dict[str, Any] = {_PREFIX + p.path: np.asarray(v._value) for v, p in Tree.of(model).variables.values()}
+    params, state = values(model)
+    arrays: dict[str, Any] = {_PREFIX + name: np.asarray(value) for name, value in {**params, **state}.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
@@ -57,7 +57,8 @@ def load(model: Model, filepath: Any) -> None:
         raise DataError(
             f"Weights were to be loaded from {path}.", received=str(error), because="it is not a whole .npz file"
         ) from error
-    own = {place.path for _, place in Tree.of(model).variables.values()}
+    params, state = values(model)
+    own = params.keys() | state.keys()
     if own != arrays.keys():
         missing, extra = sorted(own - arrays.keys()), sorted(arrays.keys() - own)
         raise DataError(
