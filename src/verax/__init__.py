@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from verax.frame.symbolic import SymbolicTensor
     from verax.frame.variable import Variable
     from verax.layers import Input, InputSpec, Layer
+    from verax.ledger import explain
     from verax.model.model import Model
     from verax.model.sequential import Sequential
 
@@ -68,6 +69,7 @@ _NAMES = {
     "Sequential": "verax.model.sequential",
     "SymbolicTensor": "verax.frame.symbolic",
     "Variable": "verax.frame.variable",
+    "explain": "verax.ledger",
     "lift": "verax.frame.frame",
     "load_values": "verax.frame.frame",
     "pure": "verax.frame.frame",

@@ -258,7 +258,7 @@ def _trace(
             some_args,
             some_kwargs,
             mode=mode or ModeMap(Mode.INFER),
-            key=None if mode is None else jax.random.key(0),
+            key=jax.random.key(0),
             unknown=unknown,
         )
         if found is not None:

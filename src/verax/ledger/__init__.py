@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from verax.ledger.causes import Cause
-from verax.ledger.chain import Gap, Link, explain
+from verax.ledger.chain import Gap, Link
 from verax.ledger.facts import Change, Facts, LayerMode, Rows
-from verax.ledger.probe import Batches, Probe, explain_gap
+from verax.ledger.probe import Batches, Probe, explain, explain_gap
 from verax.ledger.reading import Part, Reading
 from verax.ledger.record import EpochRecord
 from verax.ledger.tally import Tally, fold

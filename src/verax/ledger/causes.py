@@ -34,7 +34,7 @@ class Cause(enum.Enum):
     FITTED_DRAWS = (
         ("draws",),
         "fitted draws",
-        "these random draws had already been fitted",
+        "the steps had already fitted the random draws they were measured with",
         "nothing is wrong: each step lowers the loss for the masks it drew, and new masks undo a part of that",
     )
     AUGMENTATION = (
@@ -65,7 +65,7 @@ class Cause(enum.Enum):
         ("mode:batch_statistics:train",),
         "batch statistics",
         "normalization used each batch's own mean and variance",
-        "larger batches, or a normalization that does not mix rows (LayerNormalization, GroupNormalization)",
+        "larger batches, or a normalization that does not mix rows (LayerNormalization)",
     )
     MOVING_AVERAGES = (
         ("mode:batch_statistics:population",),
@@ -92,6 +92,12 @@ class Cause(enum.Enum):
         "nothing is wrong; to compare, evaluate both numbers with the same weights",
     )
     PRECISION = (("dtype",), "precision", "the numbers were computed in different precision", "to compare, measure both in float32")
+    SKIPPED_ROWS = (
+        ("rows:skipped",),
+        "rows left out",
+        "the epoch did not see all training rows",
+        "let the epoch see every row: leave steps_per_epoch out",
+    )
     ROWS = (
         ("rows",),
         "different rows",

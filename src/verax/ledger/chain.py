@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 from verax.errors import ChainError
 from verax.ledger.causes import Cause
 from verax.ledger.facts import Change
+from verax.ledger.page import fragment, page
+from verax.ledger.picture import plot_waterfall
 from verax.ledger.reading import Reading
+from verax.ledger.report import rich_lines, table, to_dict, to_json
+from verax.ledger.verdict import Verdict, judge
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Gap", "Link", "bundle", "explain", "link_of"]
 
@@ -91,6 +99,48 @@ class Gap:
         for link in self.links:
             amounts[link.cause] = amounts.get(link.cause, 0.0) + link.change
         return amounts
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the gap comes to: ``.sentence``, ``.line``, ``.kind`` and ``.advice``."""
+        return judge(self)
+
+    def __str__(self) -> str:
+        return table(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The gap as plain data; None for what is not finite."""
+        return to_dict(self)
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """The gap as JSON text."""
+        return to_json(self, indent)
+
+    def to_html(self, path: str | PathLike[str] | None = None) -> str:
+        """One page with a picture, the table, what every number measured, and what to do; no network is needed.
+
+        Args:
+            path: Where to write the page; None to return it alone.
+        """
+        text = page(self)
+        if path is not None:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+        return text
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """A waterfall from the training number to the validation number, drawn with matplotlib.
+
+        Args:
+            ax: Where to draw; None for a new figure, which is ``ax.figure``.
+        """
+        return plot_waterfall(self, ax)
+
+    def _repr_html_(self) -> str:
+        return fragment(self)
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        yield from rich_lines(self, console, options)
 
 
 def explain(readings: Sequence[Reading]) -> Gap:

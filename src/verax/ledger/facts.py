@@ -107,7 +107,8 @@ class Facts:
             if one.name == "modes":
                 changes.extend(_mode_changes(self.modes, other.modes))
             else:
-                changes.append(Change(one.name, _words(mine), _words(theirs)))
+                skipped = one.name == "rows" and self.rows.label == other.rows.label
+                changes.append(Change("rows:skipped" if skipped else one.name, _words(mine), _words(theirs)))
         return tuple(changes)
 
     def in_training(self) -> tuple[str, ...]:

@@ -11,12 +11,13 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from verax.ledger.chain import Gap, Link, link_of
+from verax.ledger.chain import explain as explain_readings
 from verax.ledger.facts import Facts
 from verax.ledger.path import path
 from verax.ledger.reading import Reading
 from verax.ledger.tally import same_tuple
 
-__all__ = ["Batches", "Probe", "explain_gap"]
+__all__ = ["Batches", "Probe", "explain", "explain_gap"]
 
 #: The jackknife deletes at most this many groups of batches in turn.
 _GROUPS = 32
@@ -101,6 +102,29 @@ def explain_gap(probe: Probe, name: str) -> Gap:
     return Gap(tuple(links), sample=sample)
 
 
+def explain(*readings: Any, metric: str = "loss") -> Gap:
+    """The gap between two numbers: of readings that differ in one fact each, or of what a probe measures.
+
+    Args:
+        *readings: Readings in order, or a list of them; or one Probe.
+        metric: Which of a probe's numbers.
+
+    Raises:
+        ChainError: When two neighbouring readings differ in no fact, or in more than one.
+
+    >>> from verax.ledger import Facts, Reading, Tally
+    >>> tally = Tally.of(np.array([1.0, 2.0]))
+    >>> on, off = Facts(weights="none"), Facts(weights="sample weights")
+    >>> gap = explain(Reading("loss", 1.5, 0.5, on, tally=tally), Reading("loss", 1.9, 0.5, off, tally=tally))
+    >>> gap.links[0].cause.name, round(gap.total, 6)
+    ('ROW_WEIGHTS', 0.4)
+    """
+    if len(readings) == 1 and hasattr(readings[0], "measure"):
+        return explain_gap(readings[0], metric)
+    listed = readings[0] if len(readings) == 1 and isinstance(readings[0], (list, tuple)) else readings
+    return explain_readings(list(cast("Any", listed)))
+
+
 @dataclass(frozen=True)
 class _Pass:
     reading: Reading
@@ -131,7 +155,11 @@ def _link(probe: Probe, name: str, before: _Pass, after: _Pass, base: Batches | 
         spread = 0.0
         if before.batches is not None and base is not None and before.batches is not base:
             spread = _paired_stderr(probe, name, base, before.batches, before.reading.facts, before.random)
-        return link_of(before.reading, after.reading, math.hypot(before.reading.stderr, after.reading.stderr, spread))
+        one, two = before.reading, after.reading
+        if one.facts.rows.label == two.facts.rows.label:  # a part of the rows, then all of them
+            seen = (one.facts.rows.count or 0) / max(one.facts.rows.of or 1, 1)
+            return link_of(one, two, math.hypot(one.stderr * math.sqrt(max(0.0, 1.0 - seen)), spread))
+        return link_of(one, two, math.hypot(one.stderr, two.stderr, spread))
     first = before.batches or (base if after.batches is not None else None)
     if first is None or after.batches is None or first is after.batches:
         return link_of(before.reading, after.reading, 0.0, **detail)

@@ -51,7 +51,7 @@ def load(model: Model, filepath: Any) -> None:
     """Read weights written by ``save``; all of them, or none when one is missing or of another shape."""
     path = _checked(filepath)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:  # numpy leaves a broken one open
             arrays = {name.removeprefix(_PREFIX): file[name] for name in file.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
