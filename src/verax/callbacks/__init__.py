@@ -11,6 +11,7 @@ from verax.callbacks.lambda_callback import LambdaCallback
 from verax.callbacks.monitor import MonitorCallback
 from verax.callbacks.progress import ProgbarLogger, ProgressLine
 from verax.callbacks.schedule import LearningRateScheduler, ReduceLROnPlateau
+from verax.callbacks.swap_ema import SwapEMAWeights
 from verax.callbacks.terminate_on_nan import TerminateOnNaN
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "ProgbarLogger",
     "ProgressLine",
     "ReduceLROnPlateau",
+    "SwapEMAWeights",
     "TerminateOnNaN",
 ]

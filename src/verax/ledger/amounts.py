@@ -83,8 +83,8 @@ def _amount(links: tuple[Link, ...]) -> Amount:
     first, last = links[0], links[-1]
     title, sentence = _EXACT.get(first.fact.fact, (first.cause.title, first.cause.sentence))
     if first.cause is Cause.CUSTOM_MODE:
-        title = f"{title} {first.fact.fact.removeprefix('mode:custom').removeprefix(':')}".strip()
-        sentence = f"{title.removeprefix('custom layer ')} behaves differently in training"
+        path = first.fact.fact.removeprefix("mode:custom").removeprefix(":")
+        title, sentence = f"{title} {path}", f"{shorten(path, 48)} behaves differently in training"
     elif first.cause is Cause.WEIGHTS_MOVED and "each step's own" not in (first.fact.before, first.fact.after):
         title, sentence = "other weights", f"the weights are {first.fact.after}, not {first.fact.before}"
     elif first.cause is Cause.ROWS and first.before.facts.rows.label == last.after.facts.rows.label:
@@ -140,16 +140,20 @@ def lag_of(gap: Gap) -> list[dict[str, Any]]:
     return sorted(found.values(), key=lambda one: -float(one.get("off", 0.0)))
 
 
-def shorten(path: str, width: int) -> str:
-    """A path that fits: its beginning and, of more worth, its end.
+def shorten(text: str, width: int) -> str:
+    """A path, or words before a path, made to fit: of a path the end is of more worth.
 
-    >>> shorten("encoder/block_12/attention/norm", 20)
-    'encod…attention/norm'
+    >>> shorten("encoder/block_12/attention/norm", 20), shorten("custom layer encoder/block_12/mine", 24)
+    ('…/attention/norm', 'custom layer …/mine')
     """
-    if len(path) <= width:
-        return path
-    tail = width * 3 // 4
-    return path[: width - tail - 1] + "…" + path[len(path) - tail :]
+    if len(text) <= width:
+        return text
+    head, space, path = text.rpartition(" ")
+    if space and width - len(head) >= 10:
+        return head + space + shorten(path, width - len(head) - 1)
+    parts = text.split("/")
+    ends = ("…/" + "/".join(parts[i:]) for i in range(1, len(parts)))
+    return next((end for end in ends if len(end) <= width), "…" + text[len(text) - width + 1 :])
 
 
 @dataclass(frozen=True)
@@ -210,7 +214,7 @@ Scale(exponent=0, decimals=6))
 
     def _write(self, value: float, sign: str) -> str:
         if not math.isfinite(value):
-            return f"{value:{sign}}"
+            return "nan" if math.isnan(value) else f"{value:{sign}}"
         value = value if self.steps(value) else 0.0
         suffix = f"e{self.exponent:+03d}" if self.exponent else ""
         return f"{value / 10.0**self.exponent:{sign if value else ''}.{self.decimals}f}{suffix}"

@@ -102,7 +102,8 @@ def _one(gap: Gap, width: int) -> list[Line]:
     train, validation = names_of(gap)
     names = ["  " + shorten(a.title, _NAME - 2) for a in shown]
     left = max(len(n) for n in [*names, shorten(train, _NAME), shorten(validation, _NAME), "gap"])
-    noise = [_noise(scale, a.stderr) for a in shown]
+    errors = [scale.number(a.stderr) if _noise(scale, a.stderr) else "" for a in shown]
+    noise = [f" ± {error:>{max(map(len, errors))}}" if error else "" for error in errors]
     right = max(len(scale.signed(v)) for v in [gap.train.value, gap.validation.value, gap.total, *(a.change for a in shown)])
     spread = max((len(n) for n in noise), default=0)
     bars = _bars([a.change for a in shown], min(_BAR, width - left - right - spread - 4))
@@ -207,9 +208,9 @@ def footnotes(gap: Gap) -> list[str]:
     notes: list[str] = []
     if hidden:
         count = f"{len(hidden)} cause{'s' * (len(hidden) > 1)}"
-        verb = "change" if len(hidden) > 1 else "changes"
+        verb = "are" if len(hidden) > 1 else "is"
         least = scale.number(scale.unit)
-        notes.append(f"{count} not shown {verb} less than {least}: {', '.join(a.title for a in hidden)}.")
+        notes.append(f"{count} of less than {least} {verb} not shown: {', '.join(a.title for a in hidden)}.")
     if math.isfinite(gap.total) and sum(scale.steps(a.change) for a in shown) != scale.steps(gap.total):
         as_shown = scale.signed(math.fsum(scale.steps(a.change) for a in shown) * scale.unit)
         notes.append(f"The amounts are rounded: as shown they add up to {as_shown}.")

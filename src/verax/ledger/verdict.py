@@ -82,7 +82,7 @@ def judge(gap: Gap) -> Verdict:
     found = _Findings.of(gap)
     kind = _kind(found)
     sentence = " ".join(s for s in (_what(found, kind), _rows(found, kind), _unsure(found)) if s)
-    return Verdict(kind, sentence, _line(found, kind), _advice(found))
+    return Verdict(kind, sentence, _line(found, kind), _advice(found, kind))
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,11 @@ class _Findings:
         """The amounts worth a word, the row difference among them unless it is noise; the largest first."""
         rows = [self.rows] if self.rows is not None and self.share and self.state != "noise" else []
         return sorted([*self.large, *rows], key=lambda a: -abs(a.change))
+
+    @property
+    def certain(self) -> list[Amount]:
+        """In a gap within its noise, the amounts that are large beside that noise."""
+        return [a for a in self.large if abs(a.change) >= self.noise]
 
     @property
     def nothing(self) -> bool:
@@ -229,17 +234,26 @@ def _what(found: _Findings, kind: Kind) -> str:
     gap, scale = found.gap, found.scale
     train, validation = names_of(gap)
     if kind is Kind.NONE:
-        if found.nothing or gap.total == 0:
-            return f"{_head(found)}{'' if gap.total == 0 else ', float rounding'}: no gap to explain."
+        if gap.total == 0:
+            return f"{_head(found)}: no gap to explain."
+        if found.nothing:
+            return _upper(f"{validation} and {train} differ by float rounding ({gap.total:.0e}): no gap to explain.")
         interval = _interval(scale, gap.total - 1.96 * found.noise, gap.total + 1.96 * found.noise)
-        return f"{_head(found)}, within sampling noise ({interval}): no gap to explain."
-    named = found.named
-    if not named:
+        within = f"{_head(found)}, within sampling noise ({interval}): no gap to explain."
+        certain = [_clause(a, scale) for a in found.certain]
+        return f"{within} What is certain all the same: {_listed(certain)}." if certain else within
+    if not found.named:
         return f"{_head(found)}, and no cause of it is larger than its own noise."
-    clauses = _listed([f"{a.sentence} ({scale.signed(a.change)})" for a in named[:3]])
+    clauses = _listed([_clause(a, scale) for a in found.named[:3]])
     if found.cancelling:
-        return f"{_upper(validation)} and {train} agree to {scale.number(abs(gap.total))} because causes cancel: {clauses}."
+        only = f"{validation} and {train} differ by only {scale.number(abs(gap.total))} because causes cancel"
+        return _upper(f"{only}: {clauses}.")
     return f"{_head(found)}: {clauses}."
+
+
+def _clause(amount: Amount, scale: Scale) -> str:
+    words = "the rows are not the same" if amount.of_rows else amount.sentence
+    return f"{words} ({scale.signed(amount.change)})"
 
 
 def _rows(found: _Findings, kind: Kind) -> str:
@@ -254,26 +268,26 @@ def _rows(found: _Findings, kind: Kind) -> str:
     amount = scale.signed(rows.change)
     if found.state == "unknown":
         return f"The row difference ({amount}) has no standard error: whether it is more than noise is not known."
-    inside = f"{amount} ({_interval(scale, *rows.interval)})"
+    interval = _interval(scale, *rows.interval)
+    said_before = rows in found.named[:3]
+    subject = f"That row difference ({interval}) is" if said_before else f"The rows differ by {amount} ({interval}),"
     if found.state == "noise":
         follows = {
             Kind.BOOKKEEPING: "so this is bookkeeping, with no sign of overfitting",
             Kind.UNDECIDED: "but it may be more: only more validation rows can tell",
         }
-        said = follows.get(kind, "so there is no sign of overfitting")
-        return f"All else equal the rows differ by {inside}, no more than sampling noise, {said}."
+        return f"{subject} no more than sampling noise, {follows.get(kind, 'so there is no sign of overfitting')}."
     if found.state == "worse":
         follows = {
             Kind.OVERFITTING: "this is overfitting, or validation rows of another kind",
-            Kind.MIXED: "part of the gap is overfitting, or validation rows of another kind; the rest is bookkeeping",
+            Kind.MIXED: "a part of the gap is overfitting, or validation rows of another kind; the rest is bookkeeping",
         }
         said = follows.get(kind, "some overfitting, but little beside the bookkeeping")
         hidden = " Training looked worse, and was better." if _better(found.gap, found.gap.total) else ""
-        worse = "the validation rows are worse by"
-        return f"All else equal {worse} {inside}, more than sampling noise: {said}.{hidden}"
+        return f"{subject} more than sampling noise, and for the worse: {said}.{hidden}"
     if found.state == "better":
-        return f"All else equal the validation rows are easier by {inside}, more than sampling noise: no overfitting."
-    return f"All else equal the rows differ by {inside}, more than sampling noise."
+        return f"{subject} more than sampling noise, and for the better: no overfitting, but easier validation rows."
+    return f"{subject} more than sampling noise."
 
 
 def _unsure(found: _Findings) -> str:
@@ -303,17 +317,16 @@ def _line(found: _Findings, kind: Kind) -> str:
         Kind.UNDECIDED: "overfitting or not is undecided",
     }
     causes = [f"{a.title} {scale.signed(a.change)}" for a in found.named]
-    for count in range(min(3, len(causes)), 0, -1):
-        line = f"{head}: {', '.join(causes[:count])}; {ends[kind]}"
-        if len(line) <= _LINE:
-            return line
-    return f"{head}; {ends[kind]}"
+    heads = [head, f"gap {scale.signed(gap.total)}"]  # the short one where the names are long
+    lines = [f"{h}: {', '.join(causes[:n])}; {ends[kind]}" for h in heads for n in range(min(3, len(causes)), 0, -1)]
+    return next((line for line in lines if len(line) <= _LINE), f"{heads[1]}; {ends[kind]}")
 
 
-def _advice(found: _Findings) -> tuple[str, ...]:
+def _advice(found: _Findings, kind: Kind) -> tuple[str, ...]:
     """What to do about each large cause."""
-    said = {f"{a.title}: {_cure(found.gap, a)}": None for a in found.named if not (a.of_rows and found.state == "unknown")}
-    return tuple(said)
+    wanted = found.certain if kind is Kind.NONE else found.named
+    wanted = [a for a in wanted if not (a.of_rows and found.state == "unknown") and not found.nothing]
+    return tuple(dict.fromkeys(f"{a.title}: {_cure(found.gap, a)}" for a in wanted))
 
 
 def _cure(gap: Gap, amount: Amount) -> str:
@@ -325,7 +338,8 @@ def _cure(gap: Gap, amount: Amount) -> str:
         seen, needed = int(worst.get("updates", 0)), int(worst.get("needed", 0))
         fitting = math.floor(0.01 ** (1 / seen) * 100) / 100 if seen > 1 else 0.0
         if seen < needed and fitting > 0:
-            advice += f" ({fitting:.2f} would have caught up in the {seen:,} updates seen; {worst['momentum']:g} needs {needed:,})"
+            caught = f"{fitting:.2f} would have caught up in the {seen:,} updates seen"
+            advice += f" ({caught}; {worst['momentum']:g} needs {needed:,})"
     return advice
 
 

@@ -215,7 +215,7 @@ class _Fit:
                     break
             if self.arguments.ends:
                 self._explain_at_the_end()
-            self._finish_averages()
+                self._finish_averages()
             self.callbacks.on_train_end(logs)
         finally:
             if self.progress is not None:
@@ -329,6 +329,7 @@ class _Fit:
         averaged = self.compiled.optimizer.averaged(self.compiled.opt_state) if self.compiled.opt_state else None
         if averaged:
             load_values(self.model, averaged)
+            self.model._model.raw = None
 
     # ---- explanation ---------------------------------------------------------------------------------------------
 
@@ -347,6 +348,7 @@ class _Fit:
             {name.removeprefix("val_"): r for name, r in readings.items() if name.startswith("val_")},
             self.modes,
             self.compiled.trained,
+            ema=self.compiled.optimizer.averaged(self.compiled.opt_state),
         )
         self.history.explainer = self.probe.ask
         if a.explain == "epoch":

@@ -11,7 +11,8 @@ import jax
 from verax.callbacks import CallbackList, History, ProgressLine
 from verax.data import make_source
 from verax.engine.step import Carry, Pass, Rule, train_step
-from verax.frame.frame import call
+from verax.errors import StateError
+from verax.frame.frame import call, load_values, values
 from verax.frame.graph import Graph
 from verax.frame.mode import Mode, ModeMap
 from verax.frame.seeds import next_key
@@ -39,6 +40,7 @@ class _Trained:
     outputs: Outputs | None = None
     prepared: Any = None  # the signature of the inputs ``outputs`` was found for
     programs: dict[Any, Any] = field(default_factory=dict)
+    raw: dict[str, Any] | None = None  # the weights as trained, while averaged ones stand in their place
 
 
 class Learner(Layer):
@@ -266,6 +268,28 @@ class Learner(Layer):
             weights=(sample_weight is not None, class_weight is not None),
             rows=rows,
         )
+
+    def swap_averaged_weights(self) -> None:
+        """Exchange the weights for the moving average the optimizer keeps (``use_ema=True``), or back again.
+
+        Raises:
+            StateError: The optimizer keeps no average, or has taken no step.
+        """
+        made = self._model
+        if made.raw is not None:
+            load_values(self, made.raw)
+            made.raw = None
+            return
+        compiled = require_compiled(made.compiled, self, "swap_averaged_weights")
+        averaged = None if compiled.opt_state is None else compiled.optimizer.averaged(compiled.opt_state)
+        if averaged is None:
+            raise StateError(
+                f"The averaged weights of {self.name!r} were asked for.",
+                because="no step was taken" if compiled.opt_state is None else "its optimizer keeps no average",
+                do="Compile with an optimizer that has use_ema=True, and fit.",
+            )
+        made.raw = values(self)[0]
+        load_values(self, averaged)
 
     def recalibrate(self, x: Any, batch_size: int | None = None) -> None:
         """Set the moving averages of batch normalization to the population's, at the weights of now.

@@ -198,12 +198,12 @@ def measure(
         lambda carry, batch, key: measure_step(observe, carry, batch, key=key),
         source,
     )
+    callbacks = callbacks or CallbackList()
+    callbacks.on_test_begin()  # may exchange the weights for averaged ones
     carry = Carry.begin(*values(model), {})
     feed = source.feed(0, steps=steps)
     chunks = Chunks(made, source, feed, lambda y: check_targets(objective, outputs, y), compiled.run_eagerly)
     record = EpochRecord(0, key, 0)
-    callbacks = callbacks or CallbackList()
-    callbacks.on_test_begin()
     done = rows = 0
     for chunk in chunks:
         carry, tallies = chunks.run(carry, chunk, key=key, first=done)
@@ -226,6 +226,7 @@ def measure(
         draws="fresh" if seen.draws else "none",
         modes=layer_modes(seen),
         weights=weights,
+        averaged="raw" if model._model.raw is None else "EMA",
         rows=Rows(source.label, rows, source.rows),
         dtype=model.compute_dtype,
     )
