@@ -123,7 +123,8 @@ def main() -> None:
         f"- Date: {datetime.date.today().isoformat()}",
         f"- Machine: {platform.machine()}, {os.cpu_count()} cores, {jax.devices()[0].platform}; "
         f"Python {platform.python_version()}",
-        f"- Versions: verax {verax.__version__}, jax {jax.__version__}, keras {keras.__version__}, numpy {np.__version__}",
+        f"- Versions: verax {verax.__version__}, jax {jax.__version__}, keras {keras.__version__}, "
+        f"numpy {np.__version__}",
         "",
     ]
     if not arguments.print:

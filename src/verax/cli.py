@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import verax  # a command is the outermost edge: it uses the public names, which open as they are needed
-from verax.ledger.causes import Cause
 
 if TYPE_CHECKING:
     from verax.ledger.reading import Reading
@@ -66,10 +65,8 @@ def demo(epochs: int = 10, seed: int = 0) -> None:
     _title(f"What each number of epoch {len(history.epoch)} measured")
     for readings in history.readings.values():
         _say(str(readings[-1]), bullet=True)
-    _title("Why loss and val_loss are two numbers: what differs between them")
-    for change in history.readings["loss"][-1].facts.differences(history.readings["val_loss"][-1].facts):
-        cause = Cause.of(change)
-        _say(f"{cause.title}: {cause.sentence} ({change})", bullet=True)
+    _title("Why val_loss is not loss, cause by cause")
+    print(history.gap())
     _title("Test: images the network has never seen")
     for reading in test.values():
         _say(str(reading), bullet=True)

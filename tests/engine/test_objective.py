@@ -151,7 +151,9 @@ def test_state_moves_in_training_only():
     model = verax.Sequential([verax.Input((2,)), verax.layers.BatchNormalization()])
     made = objective(Term("out", 0, squares), model=model)
     params, state = verax.values(model)
-    after = {m: made.observe(params, state, (X, Y, None), mode=m_, key=None)[1][0] for m, m_ in (("t", TRAIN), ("i", INFER))}
+    after = {
+        m: made.observe(params, state, (X, Y, None), mode=m_, key=None)[1][0] for m, m_ in (("t", TRAIN), ("i", INFER))
+    }
     path = next(p for p in state if p.endswith("moving_mean"))
     np.testing.assert_allclose(after["t"][path], 0.01 * X.mean(0), rtol=1e-5)
     np.testing.assert_array_equal(after["i"][path], state[path])
@@ -159,7 +161,12 @@ def test_state_moves_in_training_only():
 
 def test_a_link_is_used_where_the_output_has_logits():
     from_logits = Term(
-        "out", 0, lambda y, p: p[:, 0], link="softmax", from_link=lambda y, z: z[:, 0] * 100, clipped=lambda y, p: p > 0.9
+        "out",
+        0,
+        lambda y, p: p[:, 0],
+        link="softmax",
+        from_link=lambda y, z: z[:, 0] * 100,
+        clipped=lambda y, p: p > 0.9,
     )
     logits = jnp.array([[1.0, 2.0], [3.0, 0.0]])
     linked = objective(from_logits, model=verax.layers.Softmax())

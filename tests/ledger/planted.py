@@ -11,7 +11,8 @@ from verax.ledger.chain import Gap, Link
 from verax.ledger.facts import Facts, LayerMode, Rows
 from verax.ledger.reading import Reading
 
-TRAIN, ALL, VALIDATION = Rows("training rows", 900, 1000), Rows("training rows", 1000, 1000), Rows("validation rows", 200, 200)
+TRAIN, ALL = Rows("training rows", 900, 1000), Rows("training rows", 1000, 1000)
+VALIDATION = Rows("validation rows", 200, 200)
 
 #: step -> the fact it changes: (field, before, after); for a layer's mode (effect, path, before, after).
 STEPS: dict[str, tuple[str, ...]] = {
@@ -49,7 +50,7 @@ CAUSES = {
     "average": Cause.AVERAGE,
     "ema": Cause.AVERAGED_WEIGHTS,
     "dtype": Cause.PRECISION,
-    "skipped": Cause.ROWS,
+    "skipped": Cause.SKIPPED_ROWS,
     "rows": Cause.ROWS,
 }
 LAG = {
@@ -142,4 +143,5 @@ def two_outputs() -> Gap:
 def hostile() -> Gap:
     """Names that are markup."""
     path = 'a&b/<script>alert("x")</script>/$layer_1$'
-    return planted(1.0, ("custom", 0.2), ("rows", 0.1, 0.2), name="<b>loss</b>", paths={"custom": path}, notes=("1 < 2 & 3",))
+    steps = ("custom", 0.2), ("rows", 0.1, 0.2)
+    return planted(1.0, *steps, name="<b>loss</b>", paths={"custom": path}, notes=("1 < 2 & 3",))

@@ -130,13 +130,15 @@ def test_only_other_rows_have_an_error_of_their_own():
 
 
 def test_a_gap_as_a_table():
-    assert [" ".join(line.split()) for line in table(two_links()).splitlines()] == [
+    lines = [" ".join(line.split()) for line in table(two_links()).splitlines()]
+    for begins in (
         "loss 0.8750 4 training rows",
-        "weights moved -0.2500 the weights moved while the loss was being averaged",
-        "different rows +0.8750 ± 0.5254 the rows differ, all else equal: the generalization gap",
+        "weights moved -0.2500",
+        "different rows +0.8750 ± 0.5254",
         "val_loss 1.5000 2 validation rows",
         "gap +0.6250 residual 0.0e+00",
-    ]
+    ):
+        assert [line for line in lines if line.startswith(begins)], begins
 
 
 def test_a_gap_as_plain_data():

@@ -113,7 +113,24 @@ def test_a_subclass_with_penalties_and_a_mode_of_its_own():
     assert "parts/middle/0 in training mode" in str(loss)
     assert "parts/middle/0 in inference mode" in str(val_loss)
     with pytest.raises(AttributeError):
-        model.nothing  # noqa: B018
+        model.nothing
+
+
+def test_a_model_of_penalties_alone_trains_without_targets():
+    class Auto(verax.Model):
+        def __init__(self):
+            super().__init__()
+            self.code = layers.Dense(4)
+
+        def call(self, x):
+            self.add_loss(jnp.mean((x - self.code(x)) ** 2))
+            return self.code(x)
+
+    model = Auto()
+    model.compile(verax.optimizers.SGD(0.5))
+    history = model.fit(X, batch_size=5, epochs=5, verbose=0).history["loss"]
+    assert history[-1] < 0.8 * history[0]
+    assert model.evaluate(X, batch_size=20, verbose=0) == pytest.approx(np.mean((model.predict(X, verbose=0) - X) ** 2))
 
 
 def quartic(y_true, y_pred):
@@ -130,7 +147,8 @@ class Largest(verax.metrics.Metric):
 
     def tally(self, y_true, y_pred, sample_weight=None):
         errors = jnp.abs(y_true - y_pred)
-        return {"above": jnp.sum((errors[..., None] > jnp.linspace(0.0, 4.0, 41).reshape(1, 1, -1)).astype(jnp.float32), axis=(0, 1))}
+        above = errors[..., None] > jnp.linspace(0.0, 4.0, 41).reshape(1, 1, -1)
+        return {"above": jnp.sum(above.astype(jnp.float32), axis=(0, 1))}
 
     def finish(self, sums):
         return float(np.linspace(0.0, 4.0, 41)[np.argmax(np.asarray(sums["above"]) == 0)])
@@ -146,7 +164,9 @@ class HalfMean(verax.metrics.Metric):
 @pytest.mark.parametrize("loss", [quartic, Quartic(name="q")])
 def test_losses_and_metrics_of_ones_own(loss):
     model = verax.Sequential([verax.Input((4,)), layers.Dense(1)])
-    model.compile("sgd", loss, metrics=[quartic, Largest(name="largest"), "mae"], weighted_metrics=[HalfMean(name="half")])
+    model.compile(
+        "sgd", loss, metrics=[quartic, Largest(name="largest"), "mae"], weighted_metrics=[HalfMean(name="half")]
+    )
     weight = np.linspace(0, 2, 20)
     found = model.evaluate(X, Y, batch_size=8, sample_weight=weight, verbose=0, return_dict=True)
     error = Y - model.predict(X, verbose=0)
@@ -254,6 +274,45 @@ def test_outputs_keep_their_structure(forked):
     assert found["two_loss"] == pytest.approx(np.mean(np.abs(out["two"] - y["two"])), rel=1e-5)
     assert list(found.values()) == forked.evaluate(x, y, verbose=0)
     assert forked.metrics_names == list(found)
+
+
+@pytest.mark.parametrize(("loss", "y"), [({"p": "mse"}, {"p": Y}), (["mse", None], [Y, None])])
+def test_an_output_without_a_loss_is_not_trained(loss, y):
+    x = verax.Input((4,))
+    model = verax.Model(x, [layers.Dense(1, name="p")(x), layers.Dense(2, name="q")(x)])
+    model.compile("sgd", loss)
+    before = model.get_layer("q").get_weights()
+    assert list(model.fit(X, y, verbose=0).history) == ["loss"]
+    np.testing.assert_array_equal(before[0], model.get_layer("q").get_weights()[0])
+
+
+def test_rows_of_any_length():
+    model = verax.Sequential([verax.Input((None, 3)), layers.LSTM(2), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    batches = ((np.ones((4, n, 3), "float32"), np.ones((4, 1))) for n in (3, 5, 3))
+    assert model.fit(batches, verbose=0).readings["loss"][0].weight == 12
+    assert model.predict(np.ones((2, 9, 3)), verbose=0).shape == (2, 1)
+
+
+def test_one_model_inside_another_trains_in_both():
+    inner = verax.Sequential([verax.Input((4,)), layers.Dense(2)])
+    outer = verax.Sequential([inner, layers.Dense(1)])
+    for model, y in ((inner, rows(20, 2)), (outer, Y)) * 2:
+        if not model.compiled:
+            model.compile("sgd", "mse")
+        before = inner.get_weights()[0]
+        model.fit(X, y, verbose=0)
+        assert not np.array_equal(before, inner.get_weights()[0])
+
+
+def test_a_sequential_may_grow_between_fits():
+    model = verax.Sequential([verax.Input((4,)), layers.Dense(2)])
+    model.compile("sgd", "mse")
+    model.fit(X, rows(20, 2), verbose=0)
+    model.add(layers.Dense(1))
+    assert model.fit(X, Y, verbose=0).history["loss"]
+    model.pop()
+    assert model.predict(X, verbose=0).shape == (20, 2)
 
 
 def test_inputs_by_name_in_any_order():

@@ -49,7 +49,9 @@ TOKENS = np.array([[1, 2, 3, 4, 5], [4, 0, 0, 0, 0], [3, 2, 0, 0, 0], [2, 0, 0, 
 def readers():
     def build(lib):
         layers = lib.layers
-        model = lib.Sequential([lib.Input((5,), dtype="int32"), layers.Embedding(7, 3, mask_zero=True), layers.Dense(1)])
+        model = lib.Sequential(
+            [lib.Input((5,), dtype="int32"), layers.Embedding(7, 3, mask_zero=True), layers.Dense(1)]
+        )
         model.compile("sgd", "mse", metrics=["mae"])
         return model
 
@@ -131,7 +133,9 @@ def test_targets_are_not_broadcast():
 
 
 def test_labels_out_of_range_are_refused():
-    theirs, ours = twins(lambda lib: small(lib, units=3, loss=lib.losses.SparseCategoricalCrossentropy(from_logits=True)))
+    theirs, ours = twins(
+        lambda lib: small(lib, units=3, loss=lib.losses.SparseCategoricalCrossentropy(from_logits=True))
+    )
     x, y = rows(6), np.array([0, 1, 2, 3, 1, 0])
     with oracle():
         assert np.isfinite(theirs.evaluate(x, y, verbose=0))  # a label that names no class counts as loss 0
@@ -140,7 +144,9 @@ def test_labels_out_of_range_are_refused():
 
 
 def test_sample_weight_and_class_weight_go_together():
-    theirs, ours = twins(lambda lib: small(lib, units=2, loss=lib.losses.SparseCategoricalCrossentropy(from_logits=True)))
+    theirs, ours = twins(
+        lambda lib: small(lib, units=2, loss=lib.losses.SparseCategoricalCrossentropy(from_logits=True))
+    )
     x, y, weight = rows(6), np.arange(6) % 2, np.linspace(1, 2, 6)
     with oracle(), pytest.raises(ValueError, match="class_weight"):
         theirs.fit(x, y, sample_weight=weight, class_weight={0: 3.0}, verbose=0)

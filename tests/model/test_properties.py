@@ -23,9 +23,10 @@ def masked_many():
     """Masked tokens in, three outputs, penalties, weights: all that can be averaged wrongly."""
     tokens = verax.Input((5,), dtype="int32", name="tokens")
     x = layers.Embedding(7, 4, mask_zero=True, embeddings_regularizer="l2")(tokens)
-    each = layers.Dense(1, name="each")(layers.LSTM(4, return_sequences=True)(x))
-    kind = layers.Dense(3, activation="softmax", name="kind")(layers.LSTM(4)(x))
-    yes = layers.Dense(1, activation="sigmoid", name="yes", activity_regularizer="l2")(layers.LSTM(3)(x))
+    each = layers.Dense(1, name="each")(x)
+    read = layers.LSTM(4)(x)
+    kind = layers.Dense(3, activation="softmax", name="kind")(read)
+    yes = layers.Dense(1, activation="sigmoid", name="yes", activity_regularizer="l2")(read)
     model = verax.Model(tokens, [each, kind, yes])
     model.compile(
         "adam",
@@ -95,7 +96,9 @@ def noisy():
             layers.Dense(1),
         ]
     )
-    model.compile(verax.optimizers.Adam(verax.optimizers.schedules.ExponentialDecay(0.05, 10, 0.9)), "mse", metrics=["mae"])
+    model.compile(
+        verax.optimizers.Adam(verax.optimizers.schedules.ExponentialDecay(0.05, 10, 0.9)), "mse", metrics=["mae"]
+    )
     start = model.get_weights()
 
     def train(x=X, y=Y, seed=5, **arguments):
@@ -191,20 +194,28 @@ def test_validation_changes_nothing(noisy, usual):
     same(({k: v for k, v in found.items() if not k.startswith("val_")}, weights), usual)
 
 
-def test_an_interrupted_epoch_count_goes_on_where_it_stopped(noisy, usual):
-    """Draws come from the step number: two fits of one epoch with one seed draw as one of two would, from step 12 on."""
-    _, first = noisy(epochs=1)
-    model = noisy.model
-    assert model._model.compiled.steps == 12
+def test_measuring_between_two_fits_changes_nothing(noisy):
+    def twice(measure):
+        noisy(epochs=1)
+        if measure:
+            noisy.model.evaluate(X, Y, verbose=0, mode="train")
+            noisy.model.predict(X, verbose=0)
+        return noisy.model.fit(X, Y, batch_size=4, verbose=0).history, noisy.model.get_weights()
+
+    same(twice(False), twice(True))
+
+
+def test_a_second_fit_goes_on_where_the_first_stopped(noisy, usual):
+    """Draws come from the run's key and the number of the step: two fits of one key draw as one."""
+    noisy(epochs=1)
     verax.utils.set_random_seed(5)
-    model.fit(X, Y, batch_size=4, shuffle=False, epochs=2, initial_epoch=1, verbose=0)
-    for a, b in zip(model.get_weights(), usual[1], strict=True):
+    noisy.model.fit(X, Y, batch_size=4, shuffle=False, epochs=2, initial_epoch=1, verbose=0)
+    for a, b in zip(noisy.model.get_weights(), usual[1], strict=True):
         np.testing.assert_array_equal(a, b)
-    assert not np.array_equal(first[0], usual[1][0])
 
 
 def test_eagerly_as_compiled():
-    x, y = rows(10), rows(10, 1, seed=1)
+    x, y = rows(8), rows(8, 1, seed=1)
     found = []
     for eager in (False, True):
         verax.utils.set_random_seed(3)

@@ -15,7 +15,12 @@ from verax.errors import DataError, InputError, NotBuiltError, ShapeError
 
 def network(units=3, name=None):
     return verax.Sequential(
-        [verax.Input((4,)), layers.Dense(units, name="a"), layers.BatchNormalization(name="n"), layers.Dense(1, name="b")],
+        [
+            verax.Input((4,)),
+            layers.Dense(units, name="a"),
+            layers.BatchNormalization(name="n"),
+            layers.Dense(1, name="b"),
+        ],
         name=name,
     )
 

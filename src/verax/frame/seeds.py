@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 import secrets
 import zlib
+from collections import Counter
 
 import jax
 import numpy as np
 
 __all__ = ["next_key", "next_seed", "path_hash", "set_random_seed"]
 
-_state: dict[str, int] = {"taken": 0}
+_state: dict[str, int] = {}
+_taken: Counter[str] = Counter()
 
 
 def set_random_seed(seed: int) -> None:
@@ -25,20 +27,21 @@ def set_random_seed(seed: int) -> None:
 
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (the global generator is what users of np.random.* mean)
-    _state.update(seed=int(seed), taken=0)
+    _state["seed"] = int(seed)
+    _taken.clear()
 
 
-def next_seed() -> int:
-    """The next 31-bit seed of the global source."""
+def next_seed(stream: str = "") -> int:
+    """The next 31-bit seed of a stream of the global source; what one stream takes changes nothing in another."""
     if "seed" not in _state:
         _state["seed"] = secrets.randbits(31)
-    _state["taken"] += 1
-    return zlib.crc32(f"{_state['seed']}/{_state['taken']}".encode()) & 0x7FFFFFFF
+    _taken[stream] += 1
+    return zlib.crc32(f"{_state['seed']}/{stream}{_taken[stream]}".encode()) & 0x7FFFFFFF
 
 
-def next_key() -> jax.Array:
-    """The next key of the global source."""
-    return jax.random.key(next_seed())
+def next_key(stream: str = "") -> jax.Array:
+    """The next key of a stream of the global source."""
+    return jax.random.key(next_seed(stream))
 
 
 def path_hash(path: str) -> int:

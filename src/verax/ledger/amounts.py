@@ -80,15 +80,13 @@ def amounts_of(gap: Gap) -> tuple[Amount, ...]:
 
 
 def _amount(links: tuple[Link, ...]) -> Amount:
-    first, last = links[0], links[-1]
+    first = links[0]
     title, sentence = _EXACT.get(first.fact.fact, (first.cause.title, first.cause.sentence))
     if first.cause is Cause.CUSTOM_MODE:
         path = first.fact.fact.removeprefix("mode:custom").removeprefix(":")
         title, sentence = f"{title} {path}", f"{shorten(path, 48)} behaves differently in training"
     elif first.cause is Cause.WEIGHTS_MOVED and "each step's own" not in (first.fact.before, first.fact.after):
         title, sentence = "other weights", f"the weights are {first.fact.after}, not {first.fact.before}"
-    elif first.cause is Cause.ROWS and first.before.facts.rows.label == last.after.facts.rows.label:
-        title, sentence = "skipped rows", f"{first.fact.before}, or all of them"
     elif first.cause is Cause.PENALTIES and len(links) > 1:
         title, sentence = "penalties, net", "the penalties are in both numbers, and changed"
     elif len(links) > 1:

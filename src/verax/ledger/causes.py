@@ -91,7 +91,12 @@ class Cause(enum.Enum):
         "validation used weights averaged over steps",
         "nothing is wrong; to compare, evaluate both numbers with the same weights",
     )
-    PRECISION = (("dtype",), "precision", "the numbers were computed in different precision", "to compare, measure both in float32")
+    PRECISION = (
+        ("dtype",),
+        "precision",
+        "the numbers were computed in different precision",
+        "to compare, measure both in float32",
+    )
     SKIPPED_ROWS = (
         ("rows:skipped",),
         "rows left out",

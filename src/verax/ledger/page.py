@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,8 @@ paint-order:stroke;stroke:var(--verax-ground,transparent);stroke-width:4px;strok
 .verax svg .dot{fill:currentColor}
 .verax svg .whisker{stroke-width:1.6}
 .verax .key{font-size:.87em;margin:0 0 1.6em}
-.verax .key span{margin-right:1.1em;white-space:nowrap}
+.verax .key span{margin-right:1.1em}
+.verax p span{white-space:nowrap}
 .verax .key i{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.35em}
 .verax .verdict{font-size:1.12em;margin:.4em 0 .6em;padding:.2em 0 .2em .9em;border-left:4px solid #2b8cd6}
 .verax .wide{overflow-x:auto}
@@ -86,7 +88,8 @@ def fragment(gap: Gap) -> str:
 
 def _summary(gap: Gap) -> str:
     """Verdict, picture and table."""
-    parts = [f'<p class="verdict">{escape(judge(gap).sentence)}</p>']
+    sentence = re.sub(r"[+-]?\d[\d.]*e[+-]\d+", r"<span>\g<0></span>", escape(judge(gap).sentence))
+    parts = [f'<p class="verdict">{sentence}</p>']
     if gap.links:
         picture = svg(gap)
         parts += [picture, _key(gap) if picture else "", _columns(gap) if gap.columns else _table(gap), _notes(gap)]
@@ -102,7 +105,7 @@ def _key(gap: Gap) -> str:
     return f'<p class="key">{" ".join(f"<span>{one}</span>" for one in said)}</p>' if said else ""
 
 
-# ---- tables ------------------------------------------------------------------------------------------------------------
+# ---- tables ----------------------------------------------------------------------------------------------------------
 
 
 def _table(gap: Gap) -> str:
@@ -116,7 +119,9 @@ def _table(gap: Gap) -> str:
 
     rows = [row(train, str(gap.train.facts.rows), scale.number(gap.train.value), end=True)]
     for amount in shown:
-        noise = f"± {scale.number(amount.stderr)}" if math.isfinite(amount.stderr) and scale.steps(amount.stderr) else ""
+        noise = (
+            f"± {scale.number(amount.stderr)}" if math.isfinite(amount.stderr) and scale.steps(amount.stderr) else ""
+        )
         more = " ".join(part for part in (noise, better_word(gap, amount.change)) if part)
         rows.append(row(amount.title, _words(amount), scale.signed(amount.change), more))
     rows.append(row(validation, str(gap.validation.facts.rows), scale.number(gap.validation.value), end=True))
@@ -177,7 +182,7 @@ def _list(items: Sequence[str]) -> str:
     return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ul>" if items else ""
 
 
-# ---- detail ------------------------------------------------------------------------------------------------------------
+# ---- detail ----------------------------------------------------------------------------------------------------------
 
 
 def _readings(gap: Gap) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from verax.errors import MissingExtraError
 from verax.ledger.amounts import Scale, amounts_of, names_of, shorten
@@ -112,7 +113,7 @@ def _ticks(low: float, high: float, count: int = 6) -> tuple[float, ...]:
 
 
 def _tick_text(value: float, ticks: Sequence[float]) -> str:
-    step = min((b - a for a, b in zip(ticks, ticks[1:], strict=False)), default=1.0)
+    step = min((b - a for a, b in itertools.pairwise(ticks)), default=1.0)
     value = 0.0 if abs(value) < step / 1e6 else value
     largest = max(map(abs, ticks))
     if largest >= 1e8 or largest < 1e-3:
@@ -120,7 +121,7 @@ def _tick_text(value: float, ticks: Sequence[float]) -> str:
     return f"{value:,.{max(0, -math.floor(math.log10(step) + 1e-9))}f}"
 
 
-# ---- svg ---------------------------------------------------------------------------------------------------------------
+# ---- svg -------------------------------------------------------------------------------------------------------------
 
 _ROW, _BAR, _TOP = 44, 16, 4
 
@@ -199,7 +200,7 @@ def _bar(bar: Bar, x: _Across, row: int) -> str:
     return "".join([*parts, "</g>"])
 
 
-# ---- matplotlib --------------------------------------------------------------------------------------------------------
+# ---- matplotlib ------------------------------------------------------------------------------------------------------
 
 
 def plot_waterfall(gap: Gap, ax: Axes | None = None) -> Axes:
@@ -217,16 +218,17 @@ def plot_waterfall(gap: Gap, ax: Axes | None = None) -> Axes:
             ) from missing
         height = 1.6 + 0.42 * (2 if fall is None else len(fall.bars) + 2)
         ax = Figure(figsize=(8.0, height), layout="constrained").add_subplot()
+    axes: Any = ax  # matplotlib's own annotations are partial
     if fall is None:
-        ax.text(0.5, 0.5, judge(gap).sentence, ha="center", va="center", wrap=True, transform=ax.transAxes)
-        ax.set_axis_off()
+        axes.text(0.5, 0.5, judge(gap).sentence, ha="center", va="center", wrap=True, transform=axes.transAxes)
+        axes.set_axis_off()
         return ax
-    _draw(ax, fall)
-    ax.set_title(textwrap.fill(judge(gap).line, 60), fontsize="medium", loc="left", parse_math=False)
+    _draw(axes, fall)
+    axes.set_title(textwrap.fill(judge(gap).line, 60), fontsize="medium", loc="left", parse_math=False)
     return ax
 
 
-def _draw(ax: Axes, fall: Waterfall) -> None:
+def _draw(ax: Any, fall: Waterfall) -> None:
     last = len(fall.bars) + 1
     values = [fall.ends[0], *(bar.end for bar in fall.bars)]
     for row, value in enumerate(values):

@@ -58,7 +58,7 @@ def _only_ascii() -> bool:
     return False
 
 
-# ---- the text ----------------------------------------------------------------------------------------------------------
+# ---- the text --------------------------------------------------------------------------------------------------------
 
 
 def _report(gap: Gap, width: int) -> list[Line]:
@@ -104,7 +104,9 @@ def _one(gap: Gap, width: int) -> list[Line]:
     left = max(len(n) for n in [*names, shorten(train, _NAME), shorten(validation, _NAME), "gap"])
     errors = [scale.number(a.stderr) if _noise(scale, a.stderr) else "" for a in shown]
     noise = [f" ± {error:>{max(map(len, errors))}}" if error else "" for error in errors]
-    right = max(len(scale.signed(v)) for v in [gap.train.value, gap.validation.value, gap.total, *(a.change for a in shown)])
+    right = max(
+        len(scale.signed(v)) for v in [gap.train.value, gap.validation.value, gap.total, *(a.change for a in shown)]
+    )
     spread = max((len(n) for n in noise), default=0)
     bars = _bars([a.change for a in shown], min(_BAR, width - left - right - spread - 4))
 
@@ -159,7 +161,9 @@ def _columns(gap: Gap, width: int) -> list[Line]:
     total = {a.title: a for a in shown}
     parts = {name: {a.title: a for a in amounts_of(column)} for name, column in gap.columns.items()}
     # What only an output has (its own weights, say) stands after what the total has.
-    titles = dict.fromkeys([*total, *(t for a in parts.values() for t in a if scale.steps(a[t].change) and t not in total)])
+    titles = dict.fromkeys(
+        [*total, *(t for a in parts.values() for t in a if scale.steps(a[t].change) and t not in total)]
+    )
     left = max(len(t) for t in ["gap", train, validation, *("  " + shorten(t, _NAME - 2) for t in titles)])
     noise = {t: _noise(scale, a.stderr) for t, a in total.items()}
     spread = max((len(n) for n in noise.values()), default=0)
@@ -172,7 +176,12 @@ def _columns(gap: Gap, width: int) -> list[Line]:
 
         def row(title: str, cells: Sequence[str], style: str, error: str = "", here: Sequence[str] = here) -> Line:
             aligned = [f"  {cell:>{size[name]}}" for name, cell in zip(here, cells, strict=True)]
-            return [(f"{title:<{left}}", style), (aligned[0], style), (f"{error:<{spread}}", "dim"), ("".join(aligned[1:]), style)]
+            return [
+                (f"{title:<{left}}", style),
+                (aligned[0], style),
+                (f"{error:<{spread}}", "dim"),
+                ("".join(aligned[1:]), style),
+            ]
 
         if lines:
             lines.append([])
@@ -202,7 +211,7 @@ def _blocks(names: list[str], size: Mapping[str, int], width: int) -> Iterator[l
 
 
 def footnotes(gap: Gap) -> list[str]:
-    """What the table does not show: what was left out, rounding, noise, the sample, the grade, lagging layers, notes."""
+    """What the table does not show: what was left out, rounding, noise, sample, grade, penalties, lag, notes."""
     scale = Scale.of(gap)
     shown, hidden = split_amounts(gap)
     notes: list[str] = []
@@ -245,7 +254,7 @@ def _about_columns(gap: Gap) -> list[str]:
     return [f"The total's data loss = {' + '.join(weighted)}."]
 
 
-# ---- plain data --------------------------------------------------------------------------------------------------------
+# ---- plain data ------------------------------------------------------------------------------------------------------
 
 
 def reading_dict(reading: Reading) -> dict[str, Any]:
@@ -294,6 +303,7 @@ def to_dict(gap: Gap) -> dict[str, Any]:
         ],
         "verdict": {
             "kind": verdict.kind.value,
+            "meaning": verdict.kind.sentence,
             "sentence": verdict.sentence,
             "line": verdict.line,
             "advice": list(verdict.advice),

@@ -35,7 +35,10 @@ class Kind(enum.StrEnum):
         member.sentence = sentence
         return member
 
-    OVERFITTING = "overfitting", "the validation rows are worse by more than sampling noise, and that is most of the gap"
+    OVERFITTING = (
+        "overfitting",
+        "the validation rows are worse by more than sampling noise, and that is most of the gap",
+    )
     MIXED = "mixed", "the validation rows are worse by more than sampling noise, and another cause is larger still"
     BOOKKEEPING = (
         "bookkeeping",
@@ -207,7 +210,7 @@ def _kind(found: _Findings) -> Kind:
     return Kind.BOOKKEEPING
 
 
-# ---- in words ----------------------------------------------------------------------------------------------------------
+# ---- in words --------------------------------------------------------------------------------------------------------
 
 
 def _undefined(gap: Gap) -> Verdict:
@@ -270,7 +273,7 @@ def _rows(found: _Findings, kind: Kind) -> str:
         return f"The row difference ({amount}) has no standard error: whether it is more than noise is not known."
     interval = _interval(scale, *rows.interval)
     said_before = rows in found.named[:3]
-    subject = f"That row difference ({interval}) is" if said_before else f"The rows differ by {amount} ({interval}),"
+    subject = f"The row difference ({interval}) is" if said_before else f"The rows differ by {amount} ({interval}),"
     if found.state == "noise":
         follows = {
             Kind.BOOKKEEPING: "so this is bookkeeping, with no sign of overfitting",
@@ -343,7 +346,7 @@ def _cure(gap: Gap, amount: Amount) -> str:
     return advice
 
 
-# ---- small words -------------------------------------------------------------------------------------------------------
+# ---- small words -----------------------------------------------------------------------------------------------------
 
 
 def _interval(scale: Scale, low: float, high: float) -> str:

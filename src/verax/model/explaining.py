@@ -84,14 +84,14 @@ class ModelProbe:
     def affordable(self, seconds: float) -> int | None:
         """How many batches can be measured in so many seconds, compiling included; None for all, 0 for too few.
 
-        The program is that which validated with a second branch for each effect, and compiles in about twice its time;
-        a batch takes no longer than a training step.
+        The program is that which validated with a second branch for each effect: it was seen to compile in about twice
+        the time and to run in less than three times.
         """
         if not self.epoch.replayable:
             return None
         seen = {key[0]: p.pace for key, p in self.model.programs.items() if key[1] == id(self.objective)}
         compiling = 2.0 * seen["measure"].first if "measure" in seen else math.inf
-        step = seen["train"].each or seen["train"].first if "train" in seen else math.inf
+        step = 3.0 * (seen["measure"].each or seen["measure"].first) if "measure" in seen else math.inf
         effects = {m.effect for m in self.start["loss"].facts.modes}
         passes = 3 + len(effects)
         steps = self.epoch.record.steps
@@ -276,7 +276,7 @@ def explain_now(
     for source in (train, validation):
         check_resident(compiled.objective(model, outputs, source.spec.y), outputs, source)
     said = ["sample weights"] * weights[0] + ["class weights"] * weights[1]
-    key = next_key()
+    key = next_key("measuring")
     first = measure(model, compiled, train, outputs, modes=modes, key=key, weights=" and ".join(said) or "none")
     second = measure(
         model,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 
 from verax.callbacks import CallbackList, History, Logs, ProgressLine
 from verax.callbacks.messages import say
@@ -21,7 +22,7 @@ from verax.errors import DataError, InputError, UnknownNameError
 from verax.frame.frame import load_values, values
 from verax.frame.mode import Mode, ModeMap
 from verax.frame.seeds import next_key, next_seed
-from verax.frame.symbolic import SymbolicTensor
+from verax.frame.symbolic import SymbolicTensor, observe_symbolically
 from verax.frame.tree import Tree
 from verax.frame.variable import Variable
 from verax.ledger.facts import Facts, Rows
@@ -100,18 +101,7 @@ def weights_fact(source: Source, sample_weight: Any, class_weight: Any) -> str:
 
 def fit(model: Learner, compiled: Compiled, arguments: Arguments) -> History:
     """Train: see ``Model.fit``."""
-    for name, value, least in (("epochs", arguments.epochs, 1), ("initial_epoch", arguments.initial_epoch, 0)):
-        if not isinstance(value, int) or value < least:
-            raise InputError(f"fit({name}=...) counts epochs.", received=repr(value), do=f"Use an int >= {least}.")
-    freq = arguments.validation_freq
-    if any(not isinstance(n, int) or n < 1 for n in ([freq] if isinstance(freq, int) else freq)):
-        raise InputError(
-            "fit(validation_freq=...) says after which epochs to validate.",
-            received=repr(freq),
-            do="Use an int >= 1 (2 is every second epoch), or a list of epochs counted from 1.",
-        )
-    if arguments.explain not in ("end", "epoch", "off"):
-        raise UnknownNameError.among("way to explain", arguments.explain, ["end", "epoch", "off"])
+    _check(arguments)
     train, validation = _sources(arguments)
     outputs = model.prepare(symbolic_of(train.spec.x, SymbolicTensor))
     objective = compiled.objective(model, outputs, train.spec.y)
@@ -122,8 +112,40 @@ def fit(model: Learner, compiled: Compiled, arguments: Arguments) -> History:
         check_resident(val_objective, outputs, validation)
     modes = ModeMap.of(arguments.mode, default=Mode.TRAIN)
     modes.check_paths(place.path for _, place in Tree.of(model).layers.values())
+    _check_objective(model, objective, train)
     run = _Fit(model, compiled, arguments, train, validation, outputs, objective, modes)
     return run.all_epochs()
+
+
+def _check(arguments: Arguments) -> None:
+    whole = (int, np.integer)
+    for name, value, least in (("epochs", arguments.epochs, 1), ("initial_epoch", arguments.initial_epoch, 0)):
+        if not isinstance(value, whole) or value < least:
+            raise InputError(f"fit({name}=...) counts epochs.", received=repr(value), do=f"Use an int >= {least}.")
+    freq = arguments.validation_freq
+    if any(not isinstance(n, whole) or n < 1 for n in (freq if isinstance(freq, Collection) else [freq])):
+        raise InputError(
+            "fit(validation_freq=...) says after which epochs to validate.",
+            received=repr(freq),
+            do="Use an int >= 1 (2 is every second epoch), or a list of epochs counted from 1.",
+        )
+    if arguments.explain not in ("end", "epoch", "off"):
+        raise UnknownNameError.among("way to explain", arguments.explain, ["end", "epoch", "off"])
+
+
+def _check_objective(model: Learner, objective: Objective, train: Source) -> None:
+    """Refuse to train where there is nothing to minimize: no loss and, in a trial pass on shapes, no penalty."""
+    if objective.terms or not getattr(type(model).train_step, "_is_default", False):
+        return
+    if any(v.regularizer is not None for v in Tree.of(model).params().values()):
+        return
+    if not observe_symbolically(model, symbolic_of(train.spec.x, SymbolicTensor), ModeMap(Mode.TRAIN)).penalties:
+        raise InputError(
+            f"{model.name}.fit was called.",
+            received="no loss in compile, and no penalty in the model",
+            because="there is nothing to minimize",
+            do="Call model.compile(optimizer=..., loss='mse'), or add_loss in a layer.",
+        )
 
 
 def _sources(arguments: Arguments) -> tuple[Source, Source | None]:
@@ -372,7 +394,7 @@ class _Fit:
 
     def _validates(self, epoch: int) -> bool:
         freq = self.arguments.validation_freq
-        return (epoch + 1) % freq == 0 if isinstance(freq, int) else epoch + 1 in freq
+        return epoch + 1 in freq if isinstance(freq, Collection) else (epoch + 1) % freq == 0
 
     def _validate(self, epoch: int) -> dict[str, Reading]:
         assert self.validation is not None

@@ -142,6 +142,8 @@ class Learner(Layer):
         """
         return train_step(observe, optimizer, carry, batch, key=key)
 
+    train_step._is_default = True  # type: ignore[attr-defined]
+
     def fit(
         self,
         x: Any = None,
@@ -346,7 +348,7 @@ class Learner(Layer):
             source,
             outputs,
             modes=modes,
-            key=next_key(),
+            key=next_key("measuring"),
             weights=fitting.weights_fact(source, sample_weight, None),
             steps=steps,
             callbacks=callbacks,
@@ -402,7 +404,7 @@ class Learner(Layer):
         try:
             eager = self._model.compiled is not None and self._model.compiled.run_eagerly
             return passes.predict(
-                self, source, modes=passes.INFER, key=next_key(), steps=steps, callbacks=listed, eager=eager
+                self, source, modes=passes.INFER, key=next_key("measuring"), steps=steps, callbacks=listed, eager=eager
             )
         finally:
             if progress is not None:
