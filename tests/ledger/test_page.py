@@ -89,7 +89,7 @@ def test_a_page_says_all(name: str):
 
 def test_a_page_has_every_layer():
     words = Reader(GAPS["lag"].to_html()).words
-    assert "conv1/bn 64.0% 0.99 45 459" in words
+    assert "conv1/bn momentum 0.99, 45 updates seen, 459 needed 64.0%" in words
     assert "conv1/bn batch statistics train infer" in words
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from verax.ledger.amounts import Amount, Scale, amounts_of, lag_of, names_of
 from verax.ledger.causes import Cause
 from verax.ledger.picture import COLORS, better_word, svg
-from verax.ledger.report import footnotes, split_amounts
+from verax.ledger.report import footnotes, lag_words, split_amounts
 from verax.ledger.verdict import judge
 
 if TYPE_CHECKING:
@@ -193,7 +193,8 @@ def _readings(gap: Gap) -> str:
     for link in gap.links:
         fact = link.fact.fact.removeprefix("mode:").split(":")[0].replace("_", " ")
         where = f" ({', '.join(link.fact.paths)})" if link.fact.paths else ""
-        changed = f"{link.cause.title}: {fact} {link.fact.before} → {link.fact.after}{where}"
+        what = link.cause.title if fact == link.cause.title else f"{link.cause.title}: {fact}"
+        changed = f"{what} {link.fact.before} → {link.fact.after}{where}"
         items.append(f"<li>{escape(str(link.after))}<small>{escape(changed)}</small></li>")
     return f"<h2>What each number measured</h2><ol>{''.join(items)}</ol>"
 
@@ -203,16 +204,12 @@ def _lag(gap: Gap) -> str:
     if not lag:
         return ""
     rows = "".join(
-        f'<tr><th scope="row">{escape(str(one["path"]))}</th><td class="n">{float(one.get("off", math.nan)):.1%}</td>'
-        f'<td class="n">{one.get("momentum", math.nan):g}</td><td class="n">{one.get("updates", 0):,}</td>'
-        f'<td class="n">{one.get("needed", 0):,}</td></tr>'
+        f'<tr><th scope="row">{escape(str(one["path"]))}<small>{escape(lag_words(one))}</small></th>'
+        f'<td class="n">{float(one.get("off", math.nan)):.1%}</td></tr>'
         for one in lag
     )
-    head = "".join(f'<th class="n">{word}</th>' for word in ("Off by", "Momentum", "Updates seen", "Needed"))
-    return (
-        f'<h2>Moving averages</h2><div class="wide"><table><thead><tr><th>Layer</th>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
+    head = '<tr><th>Layer</th><th class="n">Off by</th></tr>'
+    return f"<h2>Moving averages</h2><table><thead>{head}</thead><tbody>{rows}</tbody></table>"
 
 
 def _modes(gap: Gap) -> str:

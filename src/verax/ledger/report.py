@@ -16,7 +16,7 @@ from verax.ledger.verdict import judge
 if TYPE_CHECKING:
     from verax.ledger.chain import Gap, Link
 
-__all__ = ["footnotes", "reading_dict", "rich_lines", "split_amounts", "table", "to_dict", "to_json"]
+__all__ = ["footnotes", "lag_words", "reading_dict", "rich_lines", "split_amounts", "table", "to_dict", "to_json"]
 
 #: A line of a report: pieces of text, each with the name of a style ("" for none).
 Line = list[tuple[str, str]]
@@ -236,13 +236,15 @@ def footnotes(gap: Gap) -> list[str]:
     if penalty := penalty_sentence(gap):
         notes.append(penalty)
     if lag := lag_of(gap):
-        notes.append(f"Lag most: {', '.join(_lagging(one) for one in lag[:3])}{', ...' if len(lag) > 3 else ''}.")
+        most = [f"{one['path']} ({lag_words(one)})" for one in lag[:3]]
+        notes.append(f"Lag most: {', '.join(most)}{', ...' if len(lag) > 3 else ''}.")
     return [*notes, *gap.notes]
 
 
-def _lagging(one: Mapping[str, Any]) -> str:
+def lag_words(one: Mapping[str, Any]) -> str:
+    """How a layer's moving averages came to lag."""
     seen, needed = int(one.get("updates", 0)), int(one.get("needed", 0))
-    return f"{one['path']} (momentum {one.get('momentum', math.nan):g}, {seen:,} updates seen, {needed:,} needed)"
+    return f"momentum {one.get('momentum', math.nan):g}, {seen:,} updates seen, {needed:,} needed"
 
 
 def _about_columns(gap: Gap) -> list[str]:
