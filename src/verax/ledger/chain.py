@@ -93,6 +93,10 @@ class Gap:
         """The total less the sum of the changes: float rounding."""
         return self.total - math.fsum(link.change for link in self.links)
 
+    def __repr__(self) -> str:
+        ends = f"{self.train.name} {self.train.value:.4g} -> {self.validation.name} {self.validation.value:.4g}"
+        return f"<Gap {ends}, {len(self.links)} links>"
+
     def by_cause(self) -> dict[Cause, float]:
         """cause -> the sum of its changes (penalties, taken off and put on again, are one amount)."""
         amounts: dict[Cause, float] = {}

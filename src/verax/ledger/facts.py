@@ -107,7 +107,8 @@ class Facts:
             if one.name == "modes":
                 changes.extend(_mode_changes(self.modes, other.modes))
             else:
-                skipped = one.name == "rows" and self.rows.label == other.rows.label
+                mine_of, theirs_of = (self.rows.label, self.rows.of), (other.rows.label, other.rows.of)
+                skipped = one.name == "rows" and mine_of == theirs_of
                 changes.append(Change("rows:skipped" if skipped else one.name, _words(mine), _words(theirs)))
         return tuple(changes)
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+from verax.errors import ChainError
 from verax.ledger.chain import Gap, Link, link_of
 from verax.ledger.chain import explain as explain_readings
 from verax.ledger.facts import Facts
@@ -93,7 +94,11 @@ def explain_gap(probe: Probe, name: str) -> Gap:
         passes.append(_Pass(replace(found, value=value, stderr=stderr, facts=here), batches, random))
     passes.append(_Pass(end, None, False))
     if len(facts) == 1:
-        return Gap((), sample="")
+        raise ChainError(
+            f"The gap between {start.name} and {end.name} was to be explained.",
+            received=str(start.facts.rows),
+            because="both readings have the same facts: they measured the same thing",
+        )
     links = [_link(probe, name, before, after, base) for before, after in itertools.pairwise(passes)]
     sampled = next((p.batches for p in passes if p.batches is not None), None)
     sample = ""
@@ -121,8 +126,9 @@ def explain(*readings: Any, metric: str = "loss") -> Gap:
     """
     if len(readings) == 1 and hasattr(readings[0], "measure"):
         return explain_gap(readings[0], metric)
-    listed = readings[0] if len(readings) == 1 and isinstance(readings[0], (list, tuple)) else readings
-    return explain_readings(list(cast("Any", listed)))
+    if len(readings) == 1 and isinstance(readings[0], (list, tuple)):
+        return explain_readings(cast("list[Reading]", readings[0]))
+    return explain_readings(readings)
 
 
 @dataclass(frozen=True)

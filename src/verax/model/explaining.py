@@ -30,7 +30,7 @@ from verax.model.replay import Epoch, Replay
 from verax.model.structure import Outputs
 
 if TYPE_CHECKING:
-    from verax.model.learner import Learner
+    from verax.model.measurable import Measurable
 
 __all__ = ["ModelProbe", "explain_now"]
 
@@ -53,7 +53,7 @@ class ModelProbe:
         ema: path -> averaged weight, where the second reading used averaged weights.
     """
 
-    model: Learner
+    model: Measurable
     compiled: Compiled
     outputs: Outputs
     epoch: Epoch
@@ -258,7 +258,7 @@ class ModelProbe:
 
 
 def explain_now(
-    model: Learner,
+    model: Measurable,
     compiled: Compiled,
     train: Source,
     validation_data: Any,
@@ -268,7 +268,7 @@ def explain_now(
     weights: tuple[bool, bool],
     rows: int | None,
 ) -> Gap:
-    """The gap of a number at the weights of now: see ``Learner.explain``."""
+    """The gap of a number at the weights of now: see ``Measurable.explain``."""
     outputs = model.prepare(symbolic_of(train.spec.x, SymbolicTensor))
     modes.check_paths(place.path for _, place in Tree.of(model).layers.values())
     x, y, weight = unpack(validation_data, "validation_data")

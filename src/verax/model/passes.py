@@ -30,7 +30,7 @@ from verax.model.compile import Compiled, check_targets
 from verax.model.structure import Outputs
 
 if TYPE_CHECKING:
-    from verax.model.learner import Learner
+    from verax.model.measurable import Measurable
 
 __all__ = ["Chunks", "Measured", "measure", "predict", "program", "train_rule"]
 
@@ -54,7 +54,7 @@ class Program:
 
 
 def program(
-    model: Learner,
+    model: Measurable,
     kind: str,
     objective: Objective | None,
     modes: ModeMap,
@@ -85,7 +85,7 @@ def program(
     return model.programs[key]
 
 
-def train_rule(model: Learner, compiled: Compiled) -> Constrained:
+def train_rule(model: Measurable, compiled: Compiled) -> Constrained:
     """The optimizer, followed by the constraints of the parameters."""
     found = {path: v.constraint for path, v in Tree.of(model).params().items() if v.constraint is not None}
     return Constrained(compiled.optimizer, found)
@@ -162,7 +162,7 @@ class Measured:
 
 
 def measure(
-    model: Learner,
+    model: Measurable,
     compiled: Compiled,
     source: Source,
     outputs: Outputs,
@@ -243,7 +243,7 @@ def logs_of(readings: dict[str, Reading]) -> Logs:
 
 
 def predict(
-    model: Learner,
+    model: Measurable,
     source: Source,
     *,
     modes: ModeMap,

@@ -15,7 +15,7 @@ from verax.frame.symbolic import observe_symbolically
 from verax.model.passes import Chunks, program
 
 if TYPE_CHECKING:
-    from verax.model.learner import Learner
+    from verax.model.measurable import Measurable
 
 __all__ = ["averages_of", "population", "recalibrate"]
 
@@ -23,14 +23,14 @@ __all__ = ["averages_of", "population", "recalibrate"]
 _MODES = ModeMap(Mode.INFER, effects={"batch_statistics": Mode.TRAIN})
 
 
-def averages_of(model: Learner) -> dict[str, float]:
+def averages_of(model: Measurable) -> dict[str, float]:
     """path of each moving average that a layer follows -> its momentum, without computing anything."""
     outcome = observe_symbolically(model, model._model.inputs, ModeMap(Mode.TRAIN))
     return {path: momentum for path, (_, momentum) in outcome.followed.items()}
 
 
 def population(
-    model: Learner, source: Source, params: Mapping[str, Any], state: Mapping[str, Any], *, steps: int | None = None
+    model: Measurable, source: Source, params: Mapping[str, Any], state: Mapping[str, Any], *, steps: int | None = None
 ) -> dict[str, np.ndarray[Any, Any]]:
     """path of each moving average -> Σ_batches rows · (the batch's value) / Σ rows, at fixed weights.
 
@@ -63,7 +63,7 @@ def population(
     return {path: (total / rows).astype(np.float32) for path, total in totals.items()}
 
 
-def recalibrate(model: Learner, source: Source) -> None:
+def recalibrate(model: Measurable, source: Source) -> None:
     """Set every moving average that a layer follows to the population's value at the weights of now."""
     found = population(model, source, *values(model))
     load_values(model, found)
