@@ -3,8 +3,8 @@
     python benchmarks/explain.py
 
 For each model: the seconds of a fit that explains nothing, of the same fit with ``explain="end"`` (the line it prints
-at its end, whatever it could afford), and of ``history.gap()`` on all rows and on 320 of them, compiling included. Each is
-measured in a fresh process, in turn, and the median over rounds is shown. The table goes into benchmarks/EXPLAIN.md.
+at its end, whatever it could afford), and of ``history.gap()`` on all rows and on 320 of them, compiling included. Each
+is measured in a fresh process, in turn, and the median over rounds is shown. The table goes into benchmarks/EXPLAIN.md.
 """
 
 from __future__ import annotations

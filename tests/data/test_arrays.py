@@ -114,7 +114,8 @@ def test_shuffling_chooses_the_batches_and_leaves_each_in_ascending_order():
     batches = take_all(make_source(row_numbers(50), batch_size=12).feed(shuffle=True), [3])
     assert [len(batch) for batch in batches] == [12, 12, 12, 12, 2]
     assert all(batch == sorted(batch) for batch in batches)
-    assert sorted(sum(batches, [])) == list(range(50)) != sum(batches, [])
+    listed = [row for batch in batches for row in batch]
+    assert sorted(listed) == list(range(50)) != listed
     whole = take_all(make_source(row_numbers(50), batch_size=50).feed(shuffle=True), [1])
     assert whole == [list(range(50))]
 

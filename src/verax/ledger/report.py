@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from verax.ledger.amounts import Amount, Scale, amounts_of, lag_of, names_of, penalty_sentence, shorten
+from verax.ledger.causes import Cause
 from verax.ledger.reading import Reading
 from verax.ledger.verdict import judge
 
@@ -235,7 +236,9 @@ def footnotes(gap: Gap) -> list[str]:
         notes.append(f"Grade: {gap.grade}.")
     if penalty := penalty_sentence(gap):
         notes.append(penalty)
-    if lag := lag_of(gap):
+    amounts = gap.by_cause()
+    lags = abs(amounts.get(Cause.MOVING_AVERAGES, 0.0)) >= 0.05 * max(map(abs, amounts.values()), default=0.0)
+    if lags and (lag := lag_of(gap)):
         most = [f"{one['path']} ({lag_words(one)})" for one in lag[:3]]
         notes.append(f"Lag most: {', '.join(most)}{', ...' if len(lag) > 3 else ''}.")
     return [*notes, *gap.notes]
