@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 
+import jax
 import numpy as np
 import pytest
 
@@ -212,6 +213,24 @@ def test_a_second_fit_goes_on_where_the_first_stopped(noisy, usual):
     noisy.model.fit(X, Y, batch_size=4, shuffle=False, epochs=2, initial_epoch=1, verbose=0)
     for a, b in zip(noisy.model.get_weights(), usual[1], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_eager_steps_have_values_a_person_can_print():
+    seen = []
+
+    class Peek(verax.Layer):
+        def call(self, x):
+            if not isinstance(x, jax.core.Tracer) or "GradTracer" in str(x):  # shapes are still found by tracing
+                seen.append(x.mean().item())
+            return x
+
+    model = verax.Sequential([verax.layers.Dense(1), Peek()])
+    model.compile("sgd", "mse", run_eagerly=True)
+    x = np.ones((4, 2), "float32")
+    model.fit(x, x[:, :1], batch_size=2, epochs=1, verbose=0)
+    model.evaluate(x, x[:, :1], verbose=0)
+    assert len(seen) == 3
+    assert all(isinstance(value, float) for value in seen)
 
 
 def test_eagerly_as_compiled():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["Pace", "make_loop", "run_chunk"]
+__all__ = ["Pace", "make_loop", "run_chunk", "run_eagerly"]
 
 #: The most steps one run of the loop can take; its tally buffers and index table have this length.
 CAPACITY = 1024
@@ -74,6 +75,19 @@ def run_chunk(
     padded[:steps] = index
     carry, buffers = loop(carry, data, padded, np.int32(steps), key, numbers)
     return carry, jax.tree.map(lambda b: np.asarray(b)[:steps], buffers)
+
+
+def run_eagerly(
+    step: Step, carry: Any, data: Any, index: np.ndarray[Any, Any], *, key: Any, first: int
+) -> tuple[Any, Any]:
+    """``run_chunk`` without compiling anything: each step runs as Python, so that a person can print and stop in it."""
+    left: list[Any] = []
+    with jax.disable_jit():
+        for i, rows in enumerate(index):
+            batch = jax.tree.map(functools.partial(jnp.take, indices=rows, axis=0), data)
+            carry, tallies = step(carry, batch, jax.random.fold_in(key, first + i))
+            left.append(jax.tree.map(np.asarray, tallies))
+    return carry, jax.tree.map(lambda *leaves: np.stack(leaves), *left)
 
 
 class Pace:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ import numpy as np
 
 from verax.callbacks import CallbackList, Logs
 from verax.data.source import Feed, Source
-from verax.engine.loop import CAPACITY, Pace, make_loop, run_chunk
+from verax.engine.loop import CAPACITY, Pace, make_loop, run_chunk, run_eagerly
 from verax.engine.objective import Objective
 from verax.engine.readings import layer_modes, readings_of
 from verax.engine.step import Carry, Constrained, Pass, measure_step
@@ -45,10 +44,12 @@ class Program:
     """A compiled loop, and the pace it has been seen to keep.
 
     Attributes:
-        loop: What ``make_loop`` made.
+        step: (carry, batch, key) -> (carry, what the step leaves behind).
+        loop: What ``make_loop`` made of it.
         pace: How many steps it takes at a time.
     """
 
+    step: Callable[..., tuple[Any, Any]]
     loop: Callable[..., tuple[Any, Any]]
     pace: Pace
 
@@ -81,7 +82,7 @@ def program(
         if bytes_:
             limit = max(1, min(limit, _CHUNK_BYTES // bytes_))
         pace = Pace(1 if one_by_one else limit, settle=not source.resident)
-        model.programs[key] = Program(make_loop(step), pace)
+        model.programs[key] = Program(step, make_loop(step), pace)
     return model.programs[key]
 
 
@@ -128,7 +129,9 @@ class Chunks:
         """Run one chunk and learn how long it took."""
         data, index, _, capacity = chunk
         began = time.perf_counter()
-        with jax.disable_jit() if self.eager else contextlib.nullcontext():
+        if self.eager:
+            carry, left = run_eagerly(self.program.step, carry, data, index, key=key, first=first)
+        else:
             carry, left = run_chunk(self.program.loop, carry, data, index, key=key, first=first, capacity=capacity)
         if index.shape[1] == self.source.batch_size or not self.source.resident:  # a short last batch is no measure
             self.program.pace.took(len(index), time.perf_counter() - began)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import jax
 import numpy as np
 
+from verax.data import ArraySource, IterableSource, SequenceSource
 from verax.data.source import Batch, Source
 from verax.engine.loop import run_chunk
 from verax.errors import DataError
 from verax.ledger.record import EpochRecord
 
-__all__ = ["Epoch", "Replay"]
+__all__ = ["Epoch", "Replay", "read_once"]
 
 #: At most this many batches run at a time.
 _CHUNK = 256
@@ -25,32 +27,30 @@ class Replay:
     """Batches that can be measured as often as one likes.
 
     Attributes:
-        groups: For each batch size (data, index (batches, size) into the data, positions among all batches).
+        groups: For each batch size (data, index (batches, size) into the data, positions among all batches). Where the
+            data are None, the source is asked for the rows of a few batches at a time.
         numbers: The step number of each batch: draws are made from it.
+        source: Where rows come from that are not at hand.
     """
 
     groups: list[tuple[Any, np.ndarray[Any, Any], list[int]]]
     numbers: np.ndarray[Any, Any]
+    source: ArraySource | None = None
 
     @classmethod
-    def of_rows(cls, source: Source, batches: Sequence[np.ndarray[Any, Any]], numbers: Sequence[int]) -> Replay:
+    def of_rows(cls, source: ArraySource, batches: Sequence[np.ndarray[Any, Any]], numbers: Sequence[int]) -> Replay:
         """Batches of given rows of a source that knows its rows."""
         groups: list[tuple[Any, np.ndarray[Any, Any], list[int]]] = []
         for size in sorted({len(batch) for batch in batches}, reverse=True):
             positions = [i for i, batch in enumerate(batches) if len(batch) == size]
             rows = np.stack([batches[i] for i in positions])
-            if source.resident:
-                data, index = source.data, rows  # pyright: ignore[reportAttributeAccessIssue]
-            else:
-                data = source.gather(rows.reshape(-1))  # pyright: ignore[reportAttributeAccessIssue]
-                index = np.arange(rows.size).reshape(rows.shape)
-            groups.append((data, index.astype(np.int32), positions))
-        return cls(groups, np.asarray(numbers, np.int32))
+            groups.append((source.data if source.resident else None, rows, positions))
+        return cls(groups, np.asarray(numbers, np.int32), source)
 
     @classmethod
     def of_pass(cls, feed: Any, chosen: Sequence[int], numbers: Sequence[int]) -> Replay:
         """Chosen batches of a pass over a source that can be run through again."""
-        wanted, kept = set(chosen), list[Batch]()
+        wanted, kept = set(chosen), list[Any]()
         for i, chunk in enumerate(feed):
             if i in wanted:
                 kept.append(jax.tree.map(np.asarray, chunk.data))
@@ -62,7 +62,11 @@ class Replay:
                 received=f"{len(kept)} of {len(wanted)} batches",
                 because="the source did not give the same batches a second time",
             )
-        sizes = [len(jax.tree.leaves(batch.x)[0]) for batch in kept]
+        return cls._of_batches(kept, numbers)
+
+    @classmethod
+    def _of_batches(cls, kept: Sequence[Batch], numbers: Sequence[int]) -> Replay:
+        sizes = [_rows(batch) for batch in kept]
         groups: list[tuple[Any, np.ndarray[Any, Any], list[int]]] = []
         for size in sorted(set(sizes), reverse=True):
             positions = [i for i, n in enumerate(sizes) if n == size]
@@ -72,16 +76,19 @@ class Replay:
         return cls(groups, np.asarray(numbers, np.int32))
 
     @classmethod
-    def whole(cls, source: Source) -> Replay:
-        """All rows of a source, in order."""
-        if source.rows is None or source.batch_size is None or not hasattr(source, "data"):
-            listed = list(range(source.steps)) if source.steps is not None else []
-            if not source.repeatable or not listed:
-                raise DataError(f"The {source.label} were to be measured again.", because="they can be read only once")
-            return cls.of_pass(source.feed(0), listed, listed)
-        cuts = list(range(source.batch_size, source.rows, source.batch_size))
-        batches = np.split(np.arange(source.rows), cuts)
-        return cls.of_rows(source, batches, range(len(batches)))
+    def whole(cls, source: Source, rows: int | None = None) -> Replay:
+        """The first rows of a source, in order; all when None."""
+        if isinstance(source, ArraySource):
+            rows = source.rows if rows is None else min(rows, source.rows)
+            batches = np.split(np.arange(rows), range(source.batch_size, rows, source.batch_size))
+            return cls.of_rows(source, batches, range(len(batches)))
+        kept: list[Any] = []
+        # A source without end has to be told one; no more batches are asked for than are needed.
+        for chunk in source.feed(0, steps=rows if source.steps is None else None):
+            kept.append(jax.tree.map(np.asarray, chunk.data))
+            if rows is not None and sum(_rows(batch) for batch in kept) >= rows:
+                break
+        return cls._of_batches(kept, range(len(kept)))
 
     def run(self, loop: Any, carry: Any, key: Any) -> Any:
         """What the loop's step leaves behind on every batch, stacked in the batches' order."""
@@ -90,19 +97,26 @@ class Replay:
             capacity = 1 << max(0, (min(len(positions), _CHUNK) - 1).bit_length())
             for at in range(0, len(positions), _CHUNK):
                 some = positions[at : at + _CHUNK]
+                here, rows = data, index[at : at + _CHUNK]
+                if here is None:
+                    here, rows = self._gather(rows, capacity * rows.shape[1])
                 carry, left = run_chunk(
-                    loop,
-                    carry,
-                    data,
-                    index[at : at + _CHUNK],
-                    key=key,
-                    first=self.numbers[some],
-                    capacity=capacity,
+                    loop, carry, here, rows.astype(np.int32), key=key, first=self.numbers[some], capacity=capacity
                 )
                 leaves, treedef = jax.tree.flatten(left)
                 for j, i in enumerate(some):
                     found[i] = jax.tree.unflatten(treedef, [leaf[j] for leaf in leaves])
         return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
+
+    def _gather(self, rows: np.ndarray[Any, Any], room: int) -> tuple[Batch, np.ndarray[Any, Any]]:
+        """Rows on the host, in as much room as the largest chunk takes: one shape, one program."""
+        assert self.source is not None
+        found = self.source.gather(rows.reshape(-1))
+
+        def padded(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+            return np.concatenate([array, np.zeros((room - rows.size, *array.shape[1:]), array.dtype)])
+
+        return jax.tree.map(padded, found), np.arange(rows.size).reshape(rows.shape)
 
 
 @dataclass
@@ -119,10 +133,10 @@ class Epoch:
     source: Source
     feed: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def replayable(self) -> bool:
-        """Whether the same batches can be had again."""
-        return self.source.repeatable
+    @cached_property
+    def once(self) -> str:
+        """Why the same batches cannot be had again, in words; "" where they can."""
+        return read_once(self.source, self.feed.get("steps") is not None)
 
     def sizes(self) -> list[int]:
         """Rows in each batch, where the record knows rows; empty otherwise."""
@@ -133,6 +147,7 @@ class Epoch:
         numbers = [self.record.first_step + i for i in chosen]
         if all(chunk is not None for chunk in self.record.rows):
             listed = [batch for chunk in self.record.rows if chunk is not None for batch in chunk]
+            assert isinstance(self.source, ArraySource)
             return Replay.of_rows(self.source, [listed[i] for i in chosen], numbers)
         return Replay.of_pass(self.source.feed(**self.feed), chosen, numbers)
 
@@ -140,3 +155,46 @@ class Epoch:
         """The recorded sums of chosen steps."""
         wanted = np.asarray(chosen)
         return jax.tree.map(lambda *chunks: np.concatenate(chunks)[wanted], *self.record.tallies)
+
+
+def read_once(source: Source, part: bool = False) -> str:
+    """Why the batches of a pass over a source cannot be had again, in words; "" where they can.
+
+    A pass is measured again only where it is sure to bring the same batches: a sequence that is told of the end of an
+    epoch may shuffle, and what makes its batches at random makes others the second time.
+
+    Args:
+        source: The source.
+        part: Whether the pass was a part of the source, of a number of steps that was asked for.
+    """
+    label = source.label
+    if isinstance(source, ArraySource):
+        return ""
+    if not source.repeatable:
+        return f"the {label} come from a generator, which cannot be read again"
+    if isinstance(source, IterableSource) and part:
+        return f"the {label} come from an iterable, in which an epoch of so many steps goes on where the last one ended"
+    if isinstance(source, SequenceSource) and (hook := _hook(source.sequence)):
+        return f"the {label} come from a sequence with {hook}, which may change its batches between epochs"
+    if not _same_twice(source):
+        return f"the {label} are others each time they are read"
+    return ""
+
+
+def _hook(sequence: Any) -> str:
+    """The method by which a sequence of batches hears of epochs, unless it is the one that does nothing."""
+    for name in ("on_epoch_begin", "on_epoch_end"):
+        hook = getattr(sequence, name, None)
+        if callable(hook) and getattr(hook, "__qualname__", "") != f"PyDataset.{name}":
+            return name
+    return ""
+
+
+def _same_twice(source: Source) -> bool:
+    """Whether the first batch is the same when it is asked for again."""
+    one, two = (jax.tree.leaves(next(iter(source.feed(0, steps=1 if source.steps is None else None))).data) for _ in "12")
+    return len(one) == len(two) and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(one, two, strict=True))
+
+
+def _rows(batch: Batch) -> int:
+    return len(jax.tree.leaves(batch.x)[0])
