@@ -174,5 +174,5 @@ def test_terminate_on_nan_speaks_once(capsys):
         callbacks.on_train_batch_end(batch, Logs({"loss": loss}))
     assert watch.model.stop_training
     assert capsys.readouterr().out == "Batch 1: the loss is inf; training ends\n"
-    with pytest.raises(RuntimeError, match="Batch 4: the loss is nan"):
+    with pytest.raises(RuntimeError, match="nan in batch 4"):
         TerminateOnNaN(raise_error=True).on_train_batch_end(4, {"loss": float("nan")})

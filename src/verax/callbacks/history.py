@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from verax.callbacks.base import Callback, Logs, plain_number
+from verax.callbacks.curves import draw
 from verax.errors import StateError
 from verax.ledger.chain import Gap
 from verax.ledger.record import EpochRecord
@@ -90,6 +91,26 @@ class History(Callback):
         if rows is None:
             self.gaps.setdefault(number, {})[metric] = found
         return found
+
+    def plot(self, metric: str = "loss", ax: Any = None) -> Any:
+        """Draw a number's curves: as shown, its validation, and the training rows measured as validation is.
+
+        The third curve is the honest one to hold against validation: same weights, same mode, other rows. It has a
+        point for each epoch explained: all of them after ``fit(explain="epoch")``, else the last, which is measured now
+        if it can be.
+
+        Args:
+            metric: "loss", an output's loss or a metric, by its training name.
+            ax: Matplotlib axes to draw on; new ones, on a figure of their own, when None.
+
+        Returns:
+            The axes; ``.figure.savefig("curves.png")`` writes them.
+        """
+        last = self.epoch[-1] if self.epoch else None
+        measurable = self.explainer is not None and last in self.when.get(f"val_{metric}", [])
+        if measurable and metric not in self.gaps.get(last or 0, {}):
+            self.gap(metric)
+        return draw(self, metric, ax)
 
     def __repr__(self) -> str:
         n = len(self.epoch)

@@ -11,9 +11,10 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from verax.errors import ChainError
+from verax.ledger.causes import Cause
 from verax.ledger.chain import Gap, Link, link_of
 from verax.ledger.chain import explain as explain_readings
-from verax.ledger.facts import Facts
+from verax.ledger.facts import Change, Facts
 from verax.ledger.path import path
 from verax.ledger.reading import Reading
 from verax.ledger.tally import same_tuple
@@ -49,9 +50,10 @@ class Probe(Protocol):
         """The two readings of a number, as they were shown."""
         ...
 
-    def measure(self, facts: Facts) -> Batches:
+    def measure(self, facts: Facts) -> Batches | None:
         """The sums of a pass with these facts (terms and average aside). Passes over the same rows measure the same
-        batches in the same order: their differences are then paired."""
+        batches in the same order: their differences are then paired. None where rows other than those of the first
+        reading cannot be read again."""
         ...
 
     def reading(self, name: str, sums: Mapping[str, Any], facts: Facts) -> Reading:
@@ -74,20 +76,20 @@ def explain_gap(probe: Probe, name: str) -> Gap:
     for here in facts[1:-1]:
         same_rows = here.rows == start.facts.rows
         if not same_rows and here.rows == end.facts.rows:
-            passes.append(_at_the_end(probe, name, here, end))
+            passes += _at_the_end(probe, name, here, end)
             continue
         if base is None:
-            base = probe.measure(_bare(start.facts))
+            base = _measured(probe, start.facts)
         if here.terms != start.facts.terms and _bare(here) == _bare(start.facts):
             passes.append(_Pass(replace(start.without_penalties(), facts=here), base, here.draws == "fresh"))
             continue
-        batches = probe.measure(_bare(here))
+        batches = _measured(probe, here)
         found = probe.reading(name, _folded(batches.sums), here)
         if same_rows:
             origin = probe.reading(name, _folded(base.sums), _bare(start.facts))
             shown = start.without_penalties() if "penalties" not in here.terms else start
             value = shown.value + (_plain(found, here) - _plain(origin, here))
-            stderr = shown.stderr
+            stderr = found.stderr * math.sqrt(min(1.0, _count(batches.sums) / batches.of))  # as of all the rows
         else:
             value, stderr = _plain(found, here), found.stderr
         random = here.draws == "fresh"
@@ -104,7 +106,9 @@ def explain_gap(probe: Probe, name: str) -> Gap:
     sample = ""
     if sampled is not None and (n := _count(sampled.sums)) < sampled.of:
         sample = f"{n:,} of {sampled.of:,} batches"
-    return Gap(tuple(links), sample=sample)
+    several = any(link.cause is Cause.NOT_SEPARATED for link in links)
+    grade = f"not separated: the {end.facts.rows.label} can be read only once" if several else "full"
+    return Gap(tuple(links), grade=grade, sample=sample)
 
 
 def explain(*readings: Any, metric: str = "loss") -> Gap:
@@ -147,15 +151,30 @@ def _plain(reading: Reading, facts: Facts) -> float:
     return reading.value if "penalties" in facts.terms or not reading.parts else reading.data
 
 
-def _at_the_end(probe: Probe, name: str, facts: Facts, end: Reading) -> _Pass:
+def _measured(probe: Probe, facts: Facts) -> Batches:
+    found = probe.measure(_bare(facts))
+    if found is None:
+        raise ChainError(f"The {facts.rows} were to be measured again.", because="they can be read only once")
+    return found
+
+
+def _at_the_end(probe: Probe, name: str, facts: Facts, end: Reading) -> list[_Pass]:
+    """What is measured on the rows of the second reading: one pass, or none where they cannot be read again."""
     if _bare(facts) == _bare(end.facts):
-        return _Pass(replace(end.without_penalties(), facts=facts), None, False)
-    found = probe.reading(name, _folded(probe.measure(_bare(facts)).sums), facts)
-    return _Pass(replace(found, value=_plain(found, facts), facts=facts), None, False)
+        return [_Pass(replace(end.without_penalties(), facts=facts), None, False)]
+    if (batches := probe.measure(_bare(facts))) is None:
+        return []
+    found = probe.reading(name, _folded(batches.sums), facts)
+    return [_Pass(replace(found, value=_plain(found, facts), facts=facts), None, False)]
 
 
 def _link(probe: Probe, name: str, before: _Pass, after: _Pass, base: Batches | None) -> Link:
     detail = {} if after.batches is None else dict(after.batches.detail)
+    changes = before.reading.facts.differences(after.reading.facts)
+    if len(changes) > 1:
+        words = Change("several", "; ".join(c.fact for c in changes), "all at once")
+        stderr = math.hypot(before.reading.stderr, after.reading.stderr)
+        return Link(Cause.NOT_SEPARATED, words, before.reading, after.reading, stderr)
     rows = before.reading.facts.rows != after.reading.facts.rows
     if rows:
         spread = 0.0

@@ -26,7 +26,7 @@ from verax.ledger.reading import Reading
 from verax.model.compile import Compiled, check_resident
 from verax.model.passes import INFER, measure, program, symbolic_of
 from verax.model.population import averages_of
-from verax.model.replay import Epoch, Replay
+from verax.model.replay import Epoch, Replay, read_once
 from verax.model.structure import Outputs
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class ModelProbe:
         The program is that which validated with a second branch for each effect: it was seen to compile in about twice
         the time and to run in less than three times.
         """
-        if not self.epoch.replayable:
+        if self.epoch.once:
             return None
         seen = {key[0]: p.pace for key, p in self.model.programs.items() if key[1] == id(self.objective)}
         compiling = 2.0 * seen["measure"].first if "measure" in seen else math.inf
@@ -113,12 +113,8 @@ class ModelProbe:
                 because="layers were frozen or unfrozen since, so the model is not the one that was trained",
                 do="Set trainable as it was, or ask before changing it.",
             )
-        if not self.epoch.replayable:
-            return bundle(
-                self.start[name],
-                self.end[name],
-                "the training rows come from a generator, which cannot be read again",
-            )
+        if self.epoch.once:
+            return bundle(self.start[name], self.end[name], self.epoch.once)
         gap = explain_gap(self, name)
         columns: dict[str, Gap] = {}
         if name == "loss" and len(self.objective.terms) > 1:
@@ -135,8 +131,10 @@ class ModelProbe:
         """The number made of folded sums."""
         return readings_of(self.objective, sums, facts)[name]
 
-    def measure(self, facts: Facts) -> Batches:
-        """The sums of a pass with these facts, batch by batch."""
+    def measure(self, facts: Facts) -> Batches | None:
+        """The sums of a pass with these facts, batch by batch; None where its rows cannot be read again."""
+        if facts.rows.label == self.validation.label and read_once(self.validation):
+            return None
         return self._measured(facts)[0]
 
     # ---- how it is measured ----------------------------------------------------------------------------------------
@@ -173,9 +171,8 @@ class ModelProbe:
             if which == "epoch":
                 self._replays[which] = self.epoch.replay(self._sample())
             else:
-                self._replays[which] = Replay.whole(
-                    self.validation if which == "validation" else self.epoch.source,
-                )
+                rows = self.end["loss"].facts.rows.count if which == "validation" else None
+                self._replays[which] = Replay.whole(self._source(which), rows)
         return self._replays[which]
 
     def _pass(self, facts: Facts, which: str, of: int) -> tuple[Batches, dict[str, Any]]:
@@ -188,23 +185,30 @@ class ModelProbe:
             weights.update(self.ema or {})
         params = {path: weights[path] for path in self.trained}
         state = {path: value for path, value in weights.items() if path not in params}
-        effects = {m.effect for end in (self.start, self.end) for m in end["loss"].facts.modes}
-        flags = {e: jnp.asarray(any(m.state == "train" for m in facts.modes if m.effect == e)) for e in sorted(effects)}
+        flags = self._traced(facts)
         key = self.epoch.record.key
-        if facts.draws != "as drawn":
+        if facts.draws != "as drawn" and self._trains():  # without training no step has fitted its draws: keep them
             key = jax.random.fold_in(key, path_hash("fresh draws"))
-        source = self.validation if which == "validation" else self.epoch.source
-        modes = ModeMap(Mode.TRAIN, effects=flags, paths=self.modes.paths)
-        made = program(self.model, "probe", self.objective, modes, self._step, source)
+        made = program(self.model, "probe", self.objective, _modes(flags), self._step, self._source(which))
         carry = (params, state, flags, jnp.asarray(facts.weights != "none"))
         replay = self._replay(which)
         left = replay.run(made.loop, carry, key)
         return Batches(left["sums"], of or len(replay.numbers), detail), left["followed"]
 
+    def _source(self, which: str) -> Source:
+        return self.validation if which == "validation" else self.epoch.source
+
+    def _traced(self, facts: Facts) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        """effect -> whether it is in training mode; the same by layer, where the fit asked for modes by layer."""
+        layers = sorted({(m.effect, m.path) for end in (self.start, self.end) for m in end["loss"].facts.modes})
+        on = {(m.effect, m.path) for m in facts.modes if m.state == "train"}
+        effects = {effect: jnp.asarray(any(effect == e for e, _ in on)) for effect, _ in layers}
+        return effects, {path: jnp.asarray((effect, path) in on) for effect, path in layers if self.modes.paths}
+
     def _step(self, carry: Any, batch: Any, key: jax.Array) -> tuple[Any, Any]:
         """One batch in a mode of traced flags: one compiled program serves every link."""
         params, state, flags, weighted = carry
-        modes = ModeMap(Mode.TRAIN, effects=flags, paths=self.modes.paths)
+        modes = _modes(flags)
         weight = jax.tree.map(lambda w: jnp.where(weighted, w, jnp.ones_like(w)), batch.weight)
         followed: dict[str, jax.Array] = {}
         observe = self.objective.observe
@@ -301,6 +305,10 @@ def explain_now(
         frozenset(Tree.of(model).params()),
     )
     return probe.ask(metric, rows)
+
+
+def _modes(flags: tuple[dict[str, jax.Array], dict[str, jax.Array]]) -> ModeMap:
+    return ModeMap(Mode.TRAIN, *flags)
 
 
 def batches_of(rows: int | None, batch: int | None) -> int | None:

@@ -192,7 +192,8 @@ def _hook(sequence: Any) -> str:
 
 def _same_twice(source: Source) -> bool:
     """Whether the first batch is the same when it is asked for again."""
-    one, two = (jax.tree.leaves(next(iter(source.feed(0, steps=1 if source.steps is None else None))).data) for _ in "12")
+    steps = 1 if source.steps is None else None
+    one, two = (jax.tree.leaves(next(iter(source.feed(0, steps=steps))).data) for _ in range(2))
     return len(one) == len(two) and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(one, two, strict=True))
 
 
