@@ -128,7 +128,7 @@ def _area(counts: np.ndarray[Any, Any]) -> float:
     """P(a > b) + P(a = b) / 2 for a the even and b the odd bins: nonlinear in the counts, and no mean."""
     a, b = counts[0::2], counts[1::2]
     below = np.cumsum(b) - b
-    return float(np.sum(a * (below + b / 2)) / (a.sum() * b.sum()))
+    return float(np.sum(a * (below + b / 2)) / max(a.sum() * b.sum(), 1.0))
 
 
 def _map(function: Callable[[Any], Any], sums: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from verax import layers, optimizers, regularizers
 from verax.errors import InputError, StateError, UnknownNameError
 from verax.ledger import Cause, Gap
 
-TRAIN, VALIDATION = rows(np.random.default_rng(0), 250), rows(np.random.default_rng(1), 100)  # the last batch is short
+TRAIN, VALIDATION = rows(np.random.default_rng(0)), rows(np.random.default_rng(1), 128)
+SHORT = TRAIN[0][:250], TRAIN[1][:250]  # the last batch is short
 
 STACKS = {
     "plain": lambda: [layers.Dense(8, "relu")],
@@ -37,6 +38,7 @@ STACKS = {
         layers.Dense(8, kernel_regularizer=regularizers.L1(0.1), activity_regularizer="l2"),
         layers.Dropout(0.2),
     ],
+    "some": lambda: [layers.BatchNormalization(), layers.Dropout(0.4)],
     "norms that do not mix rows": lambda: [layers.LayerNormalization(), layers.Dropout(0.1)],
 }
 
@@ -46,15 +48,11 @@ def weighted(train: Any) -> Any:
 
 
 @pytest.mark.parametrize("stack", STACKS)
-@pytest.mark.parametrize("case", ["fit", "weights", "explain"])
-def test_a_chain_adds_up(stack: str, case: str):
+def test_a_chain_adds_up(stack: str):
     model = linear(*STACKS[stack](), rate=0.01, metrics=["mae"])
-    if case == "explain":
-        found = [model.explain(*TRAIN, validation_data=VALIDATION, metric=m) for m in ("loss", "mae")]
-    else:
-        weight = {"sample_weight": weighted(TRAIN)} if case == "weights" else {}
-        history = model.fit(*TRAIN, validation_data=VALIDATION, verbose=0, **weight)
-        found = [history.gap(m, rows=n) for m in ("loss", "mae") for n in (None, 100)]
+    history = model.fit(*SHORT, validation_data=VALIDATION, sample_weight=weighted(SHORT), verbose=0)
+    found = [history.gap(m, rows=n) for m in ("loss", "mae") for n in (None, 100)]
+    found += [model.explain(*SHORT, validation_data=VALIDATION, metric=m) for m in ("loss", "mae")]
     for gap in found:
         scale = max(abs(r.value) for link in gap.links for r in (link.before, link.after))
         assert abs(gap.residual) <= 1e-6 * scale
@@ -108,7 +106,7 @@ def test_without_training_the_same_rows_differ_by_the_modes_alone():
 def outcome(explain: str, verbose: int, asked: bool) -> tuple[Any, ...]:
     """All that is left after two fits, between which somebody may have asked."""
     verax.utils.set_random_seed(5)
-    model = linear(*STACKS["all"](), rate=0.01, metrics=["mae"])
+    model = linear(*STACKS["some"](), kernel_regularizer="l2")
     model.compile(optimizers.Adam(0.01), "mse", metrics=["mae"])
     fit = {"validation_data": VALIDATION, "batch_size": 32}
     first = model.fit(*TRAIN, epochs=2, explain=explain, verbose=verbose, **fit)
@@ -145,7 +143,7 @@ def test_explaining_changes_nothing(untouched: Any, explain: str, verbose: int, 
 def test_a_gap_asked_for_later_is_that_of_its_epoch():
     def asked(later: bool) -> Gap:
         verax.utils.set_random_seed(6)
-        model = linear(*STACKS["all"](), rate=0.01)
+        model = linear(*STACKS["some"](), rate=0.01)
         history = model.fit(*TRAIN, validation_data=VALIDATION, verbose=0)
         if later:
             model.fit(*TRAIN, epochs=2, verbose=0)
@@ -163,14 +161,15 @@ def test_a_gap_asked_for_later_is_that_of_its_epoch():
 
 def test_a_samples_intervals_hold_the_full_amounts():
     verax.utils.set_random_seed(7)
-    model = linear(*STACKS["all"](), rate=0.01)
+    model = linear(*STACKS["some"](), rate=0.01)
     history = model.fit(*rows(np.random.default_rng(3), 1024), batch_size=16, validation_data=VALIDATION, verbose=0)
     full, part = history.gap(), history.gap(rows=256)
     assert part.sample == "16 of 64 batches"
     assert (part.train, part.validation) == (full.train, full.validation)
-    inside = [abs(a.change - b.change) <= 1.96 * b.stderr + 1e-6 for a, b in zip(full.links, part.links, strict=True)]
-    assert sum(inside) >= len(inside) - 2
-    assert all(abs(a.change - b.change) <= 4 * b.stderr + 1e-6 for a, b in zip(full.links, part.links, strict=True))
+    for whole, some in zip(full.links, part.links, strict=True):
+        assert abs(whole.change - some.change) <= 4 * some.stderr + 1e-6
+    # Population statistics are of all 64 batches in both: of the 16 alone they would fit these too well.
+    assert part.by_cause()[Cause.MOVING_AVERAGES] == pytest.approx(full.by_cause()[Cause.MOVING_AVERAGES], rel=0.3)
 
 
 def test_at_least_two_batches_are_measured():
@@ -190,11 +189,11 @@ def closed_form(x: np.ndarray[Any, Any], size: int) -> tuple[np.ndarray[Any, Any
     return np.average([b.mean(0) for b in batches], 0, n), np.average([b.var(0) for b in batches], 0, n)
 
 
-@pytest.mark.parametrize("size", [16, 32, 250])
+@pytest.mark.parametrize("size", [32, 250])
 def test_recalibrate_sets_the_closed_form_and_nothing_else(size: int):
     model = linear(layers.BatchNormalization(name="norm"), layers.Dropout(0.5))
-    x = 3 * TRAIN[0] + 5
-    model.fit(x, TRAIN[1], verbose=0)
+    x = 3 * SHORT[0] + 5
+    model.fit(x, SHORT[1], verbose=0)
     before = {v.path: v.numpy() for v in model.weights}
     model.recalibrate(x, batch_size=size)
     after = {v.path: v.numpy() for v in model.weights}
@@ -207,10 +206,10 @@ def test_recalibrate_sets_the_closed_form_and_nothing_else(size: int):
 
 def test_recalibrate_is_the_cure_of_averages_that_lag():
     model = linear(*STACKS["two norms"](), rate=0.01)
-    fit = {"validation_data": TRAIN, "batch_size": 50}
+    fit = {"validation_data": TRAIN, "batch_size": 32}
     lagging = fitted(model, TRAIN, TRAIN).by_cause()[Cause.MOVING_AVERAGES]
     assert abs(lagging) > 1e-3
-    model.recalibrate(TRAIN[0], batch_size=50)
+    model.recalibrate(TRAIN[0], batch_size=32)
     gap = model.explain(*TRAIN, **fit)
     assert gap.by_cause()[Cause.MOVING_AVERAGES] == pytest.approx(0.0, abs=1e-6)
     link = next(one for one in gap.links if one.cause is Cause.MOVING_AVERAGES)
@@ -243,7 +242,7 @@ def test_the_lag_is_that_of_the_closed_form():
     off = {one["path"]: one["off"] for one in link.detail["averages"]}
     mean, _ = closed_form(x, 16)
     moved = np.zeros(8)
-    for i in range(0, 250, 16):
+    for i in range(0, 256, 16):
         moved = 0.99 * moved + 0.01 * x[i : i + 16].mean(0)
     wanted = np.sqrt(np.mean((moved - mean) ** 2) / np.mean(mean**2))
     assert off["norm/moving_mean"] == pytest.approx(wanted, rel=1e-4)
@@ -296,6 +295,16 @@ def test_an_unknown_number_is_answered_with_the_nearest():
         history.gap("los")
     with pytest.raises(UnknownNameError, match="'mae'"):
         model.explain(*TRAIN, validation_data=VALIDATION, metric="mea")
+
+
+@pytest.mark.xfail(strict=True, reason="what a pass was seen to do is kept by mode alone, not by what was trainable")
+def test_a_fit_after_unfreezing_says_what_its_layers_did():
+    model = linear(layers.BatchNormalization(name="norm"), layers.Dense(4))
+    for trainable in (True, False, True):
+        model.get_layer("norm").trainable = trainable
+        history = model.fit(*TRAIN, verbose=0)
+        (norm,) = history.readings["loss"][0].facts.modes
+        assert norm.state == ("train" if trainable else "infer")
 
 
 def test_layers_frozen_since_are_told():

@@ -11,7 +11,7 @@ import verax
 from tests.programs import run
 from verax import layers
 from verax.errors import ChainError
-from verax.ledger import Cause, Facts, Gap, Reading
+from verax.ledger import Cause, Gap, Reading
 
 
 def amounts(gap: Gap) -> dict[Cause, float]:
@@ -43,9 +43,10 @@ def test_program3_both_forms_have_the_same_causes():
     """Layers that nobody told about training are explained, and named, whether they stand in a block or not."""
     gap = run("program3").names["history"].gap()
     found = {link.cause: link for link in gap.links}
-    assert set(found) == {
-        Cause.WEIGHTS_MOVED, Cause.FITTED_DRAWS, Cause.DROPOUT, Cause.BATCH_STATISTICS, Cause.MOVING_AVERAGES, Cause.ROWS
-    }  # fmt: skip
+    assert list(found) == [
+        Cause.WEIGHTS_MOVED, Cause.FITTED_DRAWS, Cause.DROPOUT, Cause.BATCH_STATISTICS, Cause.MOVING_AVERAGES,
+        Cause.ROWS,
+    ]  # fmt: skip
     assert all(path.startswith("conv2d_layer") for path in found[Cause.DROPOUT].fact.paths)
     assert not gap.notes
 
@@ -92,7 +93,9 @@ def test_a_forced_layer_in_a_functional_model_is_named():
 @pytest.fixture(scope="module")
 def image() -> Any:
     names = run("program4").names
-    return names["model"], names["x"], names["y"], names["start"]
+    model = names["model"]
+    model.compile(optimizer=verax.optimizers.SGD(0.01), loss="sparse_categorical_crossentropy")
+    return model, names["x"], names["y"], names["start"]
 
 
 def _fit(image: Any, **arguments: Any) -> Gap:
@@ -170,6 +173,3 @@ def test_readings_that_differ_in_two_facts_are_refused():
     assert "rows" in str(refused.value)
     with pytest.raises(ChainError, match="no changed fact"):
         verax.explain(one, one)
-    assert (
-        verax.explain(one, Reading("loss", 1.0, 0.1, Facts(rows=half.facts.rows))).links[0].cause is Cause.SKIPPED_ROWS
-    )

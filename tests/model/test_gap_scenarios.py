@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,11 @@ from verax.ledger.verdict import Kind
 SEEDS = range(5)
 
 
-def gaps(scenario: Scenario) -> list[Gap]:
+def gaps(scenario: Scenario, seeds: Sequence[int] = SEEDS) -> list[Gap]:
     """The scenario's gap for each seed; one model, so that its programs are compiled once."""
     verax.utils.set_random_seed(0)
     model, found = scenario.make(), []
-    for seed in SEEDS:
+    for seed in seeds:
         verax.utils.set_random_seed(seed)
         found.append(scenario.ask(model, np.random.default_rng(seed)))
     return found
@@ -47,13 +48,6 @@ def test_the_table_has_twenty_causes_and_more():
     assert len(SCENARIOS) > 20
     causes = {s.cause for s in SCENARIOS}
     never = {Cause.OBJECTIVE, Cause.AVERAGE, Cause.PRECISION, Cause.FITTED_DRAWS, Cause.NOT_SEPARATED}
-        Cause.OBJECTIVE,
-        Cause.AVERAGE,
-        Cause.PRECISION,
-        Cause.FITTED_DRAWS,
-        Cause.NOT_SEPARATED,
-        Cause.SKIPPED_ROWS,
-    }
     assert set(Cause) - never <= causes
 
 
@@ -236,7 +230,7 @@ def test_an_outputs_loss_and_metric_have_gaps_of_their_own(two_outputs: Any):
 
 
 def test_accuracy_has_errors_and_auc_an_error_where_draws_are_fresh():
-    by_name = {name: gaps(named(f"{name} under dropout"))[0] for name in ("accuracy", "AUC")}
+    by_name = {name: gaps(named(f"{name} under dropout"), [0])[0] for name in ("accuracy", "AUC")}
     for gap in by_name.values():
         links = {link.cause: link.stderr for link in gap.links}
         assert links[Cause.WEIGHTS_MOVED] == 0

@@ -1,4 +1,4 @@
-"""Rows that are not at hand: streams that can be read again are explained as arrays are; others say what they cannot."""
+"""Rows that are not at hand: what can be read again is explained as arrays are; the rest says what it cannot."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ def generator(data: Any = TRAIN) -> Any:
 
 def explained(x: Any, y: Any = None, validation: Any = VALIDATION, **fit: Any) -> Gap:
     verax.utils.set_random_seed(0)
-    model = linear(
-        layers.Dense(8, kernel_regularizer="l2"), layers.BatchNormalization(), layers.Dropout(0.3), rate=0.01
-    )  # fmt: skip
+    model = linear(layers.BatchNormalization(), layers.Dropout(0.3), rate=0.01, kernel_regularizer="l2")
     arguments = {"epochs": 2, "shuffle": False, "verbose": 0, **fit}
     return model.fit(x, y, validation_data=validation, **arguments).gap()
 
@@ -86,13 +84,12 @@ def test_an_iterable_is_explained_as_its_arrays_are(arrays: Gap):
     assert_alike(explained(Loader()), arrays)
 
 
-@pytest.mark.parametrize("shuffle", [False, True, "batch"])
-def test_memory_maps_are_explained_as_arrays_are(shuffle: Any, tmp_path: Any):
+def test_memory_maps_are_explained_as_arrays_are(tmp_path: Any):
     maps = []
     for i, part in enumerate(TRAIN):
         maps.append(np.memmap(tmp_path / str(i), part.dtype, "w+", shape=part.shape))
         maps[-1][:] = part
-    both = [explained(*data, batch_size=24, shuffle=shuffle) for data in (maps, TRAIN)]
+    both = [explained(*data, batch_size=24, shuffle=True) for data in (maps, TRAIN)]
     assert_alike(*both)  # 256 rows in batches of 24: the last one is short
     assert both[0].grade == "full"
 
@@ -130,7 +127,7 @@ def test_what_cannot_be_read_again_is_one_bundle(make: Any, steps: int | None, w
         gap = explained(make(), steps_per_epoch=steps, explain=explain)
         assert [link.cause for link in gap.links] == [Cause.PENALTIES, Cause.NOT_SEPARATED, Cause.PENALTIES]
         assert why in gap.grade
-        assert why in str(gap)
+        assert why in " ".join(str(gap).split())
         assert abs(gap.residual) <= 1e-6 * gap.train.value
 
 
@@ -175,7 +172,7 @@ def test_explaining_a_stream_takes_no_batch_from_the_next_epoch():
     def weights(explain: str) -> list[bytes]:
         verax.utils.set_random_seed(1)
         model = linear(layers.Dropout(0.3), rate=0.01)
-        model.fit(Batches(), epochs=3, steps_per_epoch=10, validation_data=VALIDATION, explain=explain, verbose=0)
+        model.fit(Batches(), epochs=4, steps_per_epoch=8, validation_data=VALIDATION, explain=explain, verbose=0)
         return [w.tobytes() for w in model.get_weights()]
 
     assert weights("epoch") == weights("off")

@@ -32,7 +32,7 @@ class Batches:
     Attributes:
         sums: A structure of sums whose leaves have a leading axis: one entry for each batch.
         of: How many batches the whole pass has; more than were measured when they are a sample.
-        detail: What else the pass found, for people.
+        detail: What else the pass found, for people: told with the change that leads on from it.
     """
 
     sums: Mapping[str, Any]
@@ -169,7 +169,7 @@ def _at_the_end(probe: Probe, name: str, facts: Facts, end: Reading) -> list[_Pa
 
 
 def _link(probe: Probe, name: str, before: _Pass, after: _Pass, base: Batches | None) -> Link:
-    detail = {} if after.batches is None else dict(after.batches.detail)
+    detail = {} if before.batches is None else dict(before.batches.detail)
     changes = before.reading.facts.differences(after.reading.facts)
     if len(changes) > 1:
         words = Change("several", "; ".join(c.fact for c in changes), "all at once")

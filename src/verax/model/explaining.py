@@ -36,6 +36,9 @@ __all__ = ["ModelProbe", "explain_now"]
 
 #: A sample of fewer batches has no standard error worth the name.
 _LEAST = 4
+#: Population statistics are of at least so many batches, where there are as many: made of the few batches that are
+#: then measured with them, they would fit these too well.
+_STATISTICS = 256
 
 
 @dataclass
@@ -70,7 +73,6 @@ class ModelProbe:
         self.objective = self.compiled.objective(self.model, self.outputs, self.epoch.source.spec.y)
         self._flags = self._trainable()
         self._replays: dict[str, Replay] = {}
-        self._chosen: list[int] | None = None
 
     def on(self, *, batches: int | None) -> ModelProbe:
         """The same on another number of batches."""
@@ -95,7 +97,8 @@ class ModelProbe:
         effects = {m.effect for m in self.start["loss"].facts.modes}
         passes = 3 + len(effects)
         steps = self.epoch.record.steps
-        affordable = math.floor((seconds - compiling) / max(passes * step, 1e-9))
+        statistics = min(steps, _STATISTICS) if "batch_statistics" in effects else 0
+        affordable = math.floor(((seconds - compiling) / max(step, 1e-9) - statistics) / passes)
         sizes = self.epoch.sizes()
         full = sum(n == max(sizes) for n in sizes) if sizes else steps
         if affordable < min(full, _LEAST):
@@ -145,7 +148,7 @@ class ModelProbe:
         if key not in self.measured:
             start = self.start["loss"].facts
             if facts.rows == start.rows and facts.params == "each step's own":
-                chosen = self._sample()
+                chosen = self._choose(self.batches)
                 self.measured[key] = Batches(self.epoch.tallies(chosen), self.epoch.record.steps), {}
             elif facts.rows == start.rows:
                 self.measured[key] = self._pass(facts, "epoch", self.epoch.record.steps)
@@ -154,22 +157,21 @@ class ModelProbe:
                 self.measured[key] = self._pass(facts, which, 0)
         return self.measured[key]
 
-    def _sample(self) -> list[int]:
-        """Which of the epoch's steps are measured: all, or whole full batches drawn without replacement."""
-        if self._chosen is None:
-            steps = list(range(self.epoch.record.steps))
-            if self.batches is not None and self.batches < len(steps):
-                sizes = self.epoch.sizes() or [0] * len(steps)
-                full = [i for i in steps if sizes[i] == max(sizes)]
-                rng = np.random.default_rng(self.epoch.record.first_step)
-                steps = sorted(rng.choice(full, size=min(self.batches, len(full)), replace=False).tolist())
-            self._chosen = steps
-        return self._chosen
+    def _choose(self, batches: int | None) -> list[int]:
+        """So many of the epoch's steps: all, or whole full batches drawn without replacement."""
+        steps = list(range(self.epoch.record.steps))
+        if batches is None or batches >= len(steps):
+            return steps
+        sizes = self.epoch.sizes() or [0] * len(steps)
+        full = [i for i in steps if sizes[i] == max(sizes)]
+        rng = np.random.default_rng(self.epoch.record.first_step)
+        return sorted(rng.choice(full, size=min(batches, len(full)), replace=False).tolist())
 
     def _replay(self, which: str) -> Replay:
         if which not in self._replays:
-            if which == "epoch":
-                self._replays[which] = self.epoch.replay(self._sample())
+            if which in ("epoch", "statistics"):
+                batches = self.batches if which == "epoch" or self.batches is None else max(_STATISTICS, self.batches)
+                self._replays[which] = self.epoch.replay(self._choose(batches))
             else:
                 rows = self.end["loss"].facts.rows.count if which == "validation" else None
                 self._replays[which] = Replay.whole(self._source(which), rows)
@@ -218,11 +220,13 @@ class ModelProbe:
     def _population(self, facts: Facts) -> dict[str, np.ndarray[Any, Any]]:
         """path of each moving average -> its population value: the mean over batches of what it follows."""
         at_batch = tuple(replace(m, state="train") if m.state == "population" else m for m in facts.modes)
-        _, followed = self._measured(facts.but(modes=at_batch))
-        sizes = np.asarray([len(index[0]) for _, index, where in self._replay("epoch").groups for _ in where], float)
-        order = np.concatenate([where for _, _, where in self._replay("epoch").groups])
-        rows = np.empty_like(sizes)
-        rows[order] = sizes
+        sampled = self.batches is not None and self.batches < self.epoch.record.steps
+        which = "statistics" if sampled else "epoch"
+        at = facts.but(modes=at_batch)
+        _, followed = self._pass(at, which, 0) if sampled else self._measured(at)
+        rows = np.empty(len(self._replay(which).numbers))
+        for _, index, where in self._replay(which).groups:
+            rows[where] = index.shape[1]
         return {
             path: np.average(np.asarray(values, np.float64), axis=0, weights=rows).astype(np.float32)
             for path, values in followed.items()
