@@ -24,6 +24,9 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 #: Shown numbers of a training run agree to this; a processor that adds in another order trains a little differently.
 RELATIVE, ABSOLUTE = 0.02, 0.02
 
+#: The bars of a table: drawn from numbers that are compared themselves.
+BARS = re.compile("[█▐▌│]+")
+
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
@@ -59,6 +62,7 @@ def agree(shown: str, printed: str) -> bool:
         have = printed.splitlines()
         n, m = len(head.splitlines()), len(tail.splitlines())
         return len(have) >= n + m and agree(head, "\n".join(have[:n])) and agree(tail, "\n".join(have[len(have) - m :]))
+    shown, printed = BARS.sub(" ", shown), BARS.sub(" ", printed)
     if NUMBER.sub("#", " ".join(shown.split())) != NUMBER.sub("#", " ".join(printed.split())):
         return False
     pairs = zip(NUMBER.findall(shown), NUMBER.findall(printed), strict=True)

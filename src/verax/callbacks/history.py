@@ -24,7 +24,7 @@ class History(Callback):
             is not the one of the second epoch.
         epoch: The epochs that ended, counted from 0.
         gaps: epoch -> name -> Gap, of the epochs already explained.
-        explainer: (name, rows) -> Gap of the last epoch that was validated.
+        explainer: (name, rows, reverse) -> Gap of the last epoch that was validated.
         params: ``{"verbose", "epochs", "steps"}``.
         last: The steps of the last epoch (tallies, keys, rows, end weights), so that they can be measured again.
 
@@ -48,7 +48,7 @@ class History(Callback):
         self.epoch: list[int] = []
         self.last: EpochRecord | None = None
         self.gaps: dict[int, dict[str, Gap]] = {}
-        self.explainer: Callable[[str, int | None], Gap] | None = None
+        self.explainer: Callable[[str, int | None, bool], Gap] | None = None
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Append the numbers of the epoch."""
@@ -60,35 +60,42 @@ class History(Callback):
         for name, reading in logs.readings.items():
             self.readings.setdefault(name, []).append(reading)
 
-    def gap(self, metric: str = "loss", epoch: int = -1, *, rows: int | None = None) -> Gap:
+    def gap(self, metric: str = "loss", epoch: int = -1, *, rows: int | None = None, reverse: bool = False) -> Gap:
         """Why the validation number differs from the training number of an epoch, cause by cause.
 
         Args:
             metric: "loss", an output's loss or a metric, by its training name.
-            epoch: Which of the epochs in ``.epoch``, as a list is indexed. Those before the last are known when the fit
-                was told ``explain="epoch"``: only the last epoch's steps are kept.
+            epoch: Which of the epochs in ``.epoch``, as a list is indexed. Those before the last validated one are
+                known when the fit was told ``explain="epoch"``: only that one's steps are kept.
             rows: How many training rows to measure for the causes between; all when None.
+            reverse: Switch layers from training to inference in the reverse order. The amounts are those of a path:
+                where another order gives other amounts, two causes act together.
 
         Raises:
             StateError: The epoch was not validated, or its steps are gone.
             UnknownNameError: No number of that name was measured on both.
         """
+        asked = f"The gap of {metric!r} was to be explained."
         if not self.epoch:
-            raise StateError("A gap was to be explained.", because="no epoch has ended", do="Fit first.")
+            raise StateError(asked, because="no epoch has ended", do="Fit first.")
         number = self.epoch[epoch]
-        known = self.gaps.get(number, {})
-        if rows is None and metric in known:
+        known = {} if reverse or rows is not None else self.gaps.get(number, {})
+        if metric in known:
             return known[metric]
-        if self.explainer is None or number != self.epoch[-1] or number not in self.when.get("val_loss", []):
+        validated = self.when.get("val_loss", [])
+        received = f"epoch {number + 1}"
+        if number not in validated:
+            do = f"Ask for epoch={self.epoch.index(validated[-1])}." if validated else "Pass validation_data to fit."
+            raise StateError(asked, received=received, because="it has no validation numbers", do=do)
+        if self.explainer is None:
             raise StateError(
-                f"The gap of {metric!r} in epoch {number + 1} was to be explained.",
-                because="the epoch has no validation numbers"
-                if number not in self.when.get("val_loss", [])
-                else "only the last epoch's steps are kept",
-                do="Pass validation_data to fit." if "val_loss" not in self.when else "Use fit(explain='epoch').",
+                asked, received=received, because="fit(explain='off') keeps nothing to explain", do="Leave explain out."
             )
-        found = self.explainer(metric, rows)
-        if rows is None:
+        if number != validated[-1]:
+            because = "only the last validated epoch's steps are kept"
+            raise StateError(asked, received=received, because=because, do="Use fit(explain='epoch').")
+        found = self.explainer(metric, rows, reverse)
+        if rows is None and not reverse:
             self.gaps.setdefault(number, {})[metric] = found
         return found
 

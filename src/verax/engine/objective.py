@@ -97,7 +97,7 @@ class Objective:
         model: The root layer.
         terms, meters: Losses and metrics; they come in as values, this room knows none.
         arrange: A structure of targets or weights -> a list in the order of the model's outputs.
-        seen: Key of a mode map -> what its pass did; filled while tracing.
+        seen: (a mode map's key, which layers are trainable) -> what such a pass did; filled while tracing.
     """
 
     model: Layer
@@ -105,6 +105,13 @@ class Objective:
     meters: tuple[Meter, ...]
     arrange: Callable[[Any], list[Any]]
     seen: dict[Any, Seen] = field(default_factory=dict)
+
+    def what_ran(self, mode: ModeMap) -> Seen:
+        """What a pass in this mode was observed to do, with the layers trainable that are so now."""
+        return self.seen[self._key(mode)]
+
+    def _key(self, mode: ModeMap) -> Any:
+        return mode.key(), tuple(layer.trainable for layer, _ in Tree.of(self.model).layers.values())
 
     def observe(
         self,
@@ -157,7 +164,7 @@ class Objective:
             )
         if followed is not None:
             followed.update({path: value for path, (value, _) in outcome.followed.items()})
-        self.seen[mode.key()] = Seen(outcome.observed, bool(outcome.draws), bool(tallies["penalty"]))
+        self.seen[self._key(mode)] = Seen(outcome.observed, bool(outcome.draws), bool(tallies["penalty"]))
         return total, (outcome.state, tallies)
 
 

@@ -134,7 +134,12 @@ class Frame:
             mode, why = self.forced[-1], "forced"
         else:
             mode, why = self.modes.at(path, effect), "asked"
-        self.observed[path or layer.name] = Observation(effect, mode if isinstance(mode, Mode) else None, why)
+        observation = Observation(effect, mode if isinstance(mode, Mode) else None, why)
+        name, n = path or layer.name, 1
+        # A shared layer may do one thing in one call and another in the next: both are kept.
+        while self.observed.setdefault(name, observation) != observation:
+            n += 1
+            name = f"{path or layer.name} (call {n})"
         return mode
 
     def ambient(self) -> Mode:

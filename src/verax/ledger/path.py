@@ -13,7 +13,7 @@ __all__ = ["EFFECT_ORDER", "path"]
 EFFECT_ORDER = ("augmentation", "dropout", "noise", "stochastic_depth", "custom", "batch_statistics")
 
 
-def path(start: Facts, end: Facts) -> list[Facts]:
+def path(start: Facts, end: Facts, *, reverse: bool = False) -> list[Facts]:
     """The facts of every reading of a chain from ``start`` to ``end``, both included.
 
     Each differs from the one before in exactly one fact; a fact that does not differ between the ends is never touched,
@@ -21,7 +21,8 @@ def path(start: Facts, end: Facts) -> list[Facts]:
     the start and put on again at the end, so that all between is measured on the plain loss.
 
     The order is that of the design: terms, objective, params, draws, view, modes (an effect at a time; batch statistics
-    first to the population's, then to the moving averages), weights, average, averaged weights, dtype, rows.
+    first to the population's, then to the moving averages), weights, average, averaged weights, dtype, rows. With
+    ``reverse`` the effects are switched in the reverse order: amounts that differ then belong to two causes together.
 
     >>> start = Facts(params="each step's own", draws="as drawn")
     >>> [f.params for f in path(start, Facts(params="the end of epoch 1"))]
@@ -45,7 +46,7 @@ def path(start: Facts, end: Facts) -> list[Facts]:
     if steps[-1].draws == "as drawn":
         change(draws="fresh")
     change(view=end.view)
-    _modes(steps, end)
+    _modes(steps, end, reverse)
     if start.weights != end.weights:
         change(weights="none")
         tail.append(lambda: change(weights=end.weights))
@@ -73,12 +74,13 @@ def _kind(effect: str) -> str:
     return "custom" if effect.startswith("custom:") else effect
 
 
-def _modes(steps: list[Facts], end: Facts) -> None:
+def _modes(steps: list[Facts], end: Facts, reverse: bool) -> None:
     """Switch effects one at a time to what they are at the end."""
     target = {(m.effect, m.path): m for m in end.modes}
     effects = sorted(
         {m.effect for m in (*steps[-1].modes, *end.modes)},
         key=lambda e: (EFFECT_ORDER.index(_kind(e)) if _kind(e) in EFFECT_ORDER else -1, e),
+        reverse=reverse,
     )
     for effect in effects:
         now = steps[-1].modes

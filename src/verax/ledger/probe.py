@@ -61,7 +61,7 @@ class Probe(Protocol):
         ...
 
 
-def explain_gap(probe: Probe, name: str) -> Gap:
+def explain_gap(probe: Probe, name: str, *, reverse: bool = False) -> Gap:
     """The gap between the two shown readings of ``name``, cause by cause.
 
     Every reading between the two is estimated from the same batches: the shown value, plus the difference the batches
@@ -70,7 +70,7 @@ def explain_gap(probe: Probe, name: str) -> Gap:
     nothing is drawn at random (Cochran, *Sampling Techniques*, 3rd ed., sections 2.9 and 5.7).
     """
     start, end = probe.shown(name)
-    facts = path(start.facts, end.facts)
+    facts = path(start.facts, end.facts, reverse=reverse)
     passes = [_Pass(start, None, start.facts.draws == "fresh")]
     base: Any = None
     for here in facts[1:-1]:
@@ -184,6 +184,8 @@ def _link(probe: Probe, name: str, before: _Pass, after: _Pass, base: Batches | 
         if one.facts.rows.label == two.facts.rows.label:  # a part of the rows, then all of them
             seen = (one.facts.rows.count or 0) / max(one.facts.rows.of or 1, 1)
             return link_of(one, two, math.hypot(one.stderr * math.sqrt(max(0.0, 1.0 - seen)), spread))
+        if _same_rows(one, two):
+            return link_of(one, two, spread)
         return link_of(one, two, math.hypot(one.stderr, two.stderr, spread))
     first = before.batches or (base if after.batches is not None else None)
     if first is None or after.batches is None or first is after.batches:
@@ -191,6 +193,17 @@ def _link(probe: Probe, name: str, before: _Pass, after: _Pass, base: Batches | 
     random = before.random or after.random
     stderr = _paired_stderr(probe, name, first, after.batches, after.reading.facts, random)
     return link_of(before.reading, after.reading, stderr, **detail)
+
+
+def _same_rows(one: Reading, two: Reading) -> bool:
+    """Whether two readings are of the very same rows: as many, of the same mean and spread, but for rounding.
+
+    Validation on the training rows is how people meet a gap first; its rows differ by nothing, and not by chance.
+    """
+    return one.facts.rows.count == two.facts.rows.count and all(
+        math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-12) or (math.isnan(a) and math.isnan(b))
+        for a, b in ((one.value, two.value), (one.stderr, two.stderr))
+    )
 
 
 def _paired_stderr(probe: Probe, name: str, one: Batches, two: Batches, facts: Facts, random: bool) -> float:

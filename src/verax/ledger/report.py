@@ -53,7 +53,7 @@ def rich_lines(gap: Gap, console: Any, options: Any) -> Iterator[Any]:
 
 def _only_ascii() -> bool:
     try:
-        "±│█▐▌…·".encode(getattr(sys.stdout, "encoding", None) or "ascii")
+        "±│█▐▌…·".encode(getattr(sys.stdout, "encoding", None) or "utf-8")  # a StringIO has none, and takes any
     except (UnicodeEncodeError, LookupError):
         return True
     return False
@@ -247,7 +247,8 @@ def footnotes(gap: Gap) -> list[str]:
 def lag_words(one: Mapping[str, Any]) -> str:
     """How a layer's moving averages came to lag."""
     seen, needed = int(one.get("updates", 0)), int(one.get("needed", 0))
-    return f"momentum {one.get('momentum', math.nan):g}, {seen:,} updates seen, {needed:,} needed"
+    updates = "update" if seen == 1 else "updates"
+    return f"momentum {one.get('momentum', math.nan):g}, {seen:,} {updates} seen, {needed:,} needed"
 
 
 def _about_columns(gap: Gap) -> list[str]:

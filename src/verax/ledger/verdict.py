@@ -93,7 +93,7 @@ class _Findings:
     """What a verdict is made of.
 
     Attributes:
-        rows: The row difference, all else equal; None where it was not separated, or the rows are the same.
+        rows: The row difference, all else equal; None where it was not separated, or the rows are the very same.
         others: Every other amount.
         large: Those of ``others`` that are worth a word, the largest first.
         rival: The largest of ``others`` that is not noise, unsigned.
@@ -121,12 +121,15 @@ class _Findings:
         others = tuple(a for a in amounts if a is not rows)
         top = max(abs(a.change) for a in amounts)
         rounding = ROUNDING * max(abs(gap.train.value), abs(gap.validation.value))
+        same = gap.train.facts.rows.label == gap.validation.facts.rows.label
+        if rows is not None and rows.stderr == 0 and abs(rows.change) <= 10 * rounding:
+            rows, same = None, True  # the very same rows under another label, but for rounding
         sure = [a for a in others if not a.noisy and abs(a.change) > rounding]
         large = sorted((a for a in sure if abs(a.change) >= LARGE * top), key=lambda a: -abs(a.change))
-        noise = _noise(gap, rows)
+        noise = _noise(gap, rows, same)
         return cls(
             gap, Scale.of(gap), rows, others, tuple(large), max((abs(a.change) for a in sure), default=0.0), top, noise,
-            abs(gap.total) <= max(rounding, 1.96 * noise), _state(gap, rows),
+            abs(gap.total) <= max(rounding, 1.96 * noise), _state(gap, rows, same),
         )  # fmt: skip
 
     @property
@@ -157,12 +160,12 @@ class _Findings:
         return self.small and any(abs(a.change) > least for a in self.named)
 
 
-def _noise(gap: Gap, rows: Amount | None) -> float:
+def _noise(gap: Gap, rows: Amount | None, same: bool) -> float:
     """Standard error of the gap as a whole: that of two sets of rows, or of what was drawn.
 
     A sample of batches moves an amount from one cause to its neighbour and leaves their sum, so that it does not count.
     """
-    if rows is None and gap.train.facts.rows.label == gap.validation.facts.rows.label:
+    if rows is None and same:
         known = [link.stderr for link in gap.links if math.isfinite(link.stderr)]
         return math.sqrt(math.fsum(e * e for e in known)) if not gap.sample else 0.0
     both = math.hypot(gap.train.stderr, gap.validation.stderr)
@@ -171,9 +174,9 @@ def _noise(gap: Gap, rows: Amount | None) -> float:
     return rows.stderr if rows is not None and math.isfinite(rows.stderr) else 0.0
 
 
-def _state(gap: Gap, rows: Amount | None) -> str:
+def _state(gap: Gap, rows: Amount | None, same: bool) -> str:
     if rows is None:
-        return "same" if gap.train.facts.rows.label == gap.validation.facts.rows.label else "bundled"
+        return "same" if same else "bundled"
     if math.isnan(rows.stderr):
         return "unknown"
     if rows.noisy or rows.change == 0:
@@ -334,7 +337,7 @@ def _advice(found: _Findings, kind: Kind) -> tuple[str, ...]:
 
 def _cure(gap: Gap, amount: Amount) -> str:
     advice = amount.cause.advice
-    if amount.of_rows and _state(gap, amount) != "worse":
+    if amount.of_rows and _state(gap, amount, same=False) != "worse":
         return "check that validation rows are drawn and prepared as training rows are: they are easier"
     if amount.cause is Cause.MOVING_AVERAGES and (lag := lag_of(gap)):
         worst = lag[0]

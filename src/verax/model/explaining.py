@@ -78,10 +78,10 @@ class ModelProbe:
         """The same on another number of batches."""
         return replace(self, batches=batches, measured={})
 
-    def ask(self, name: str, rows: int | None = None) -> Gap:
+    def ask(self, name: str, rows: int | None = None, reverse: bool = False) -> Gap:
         """The gap of a number, measured on about so many training rows; None for all."""
         batches = batches_of(rows, self.epoch.source.batch_size)
-        return (self if batches == self.batches else self.on(batches=batches)).gap(name)
+        return (self if batches == self.batches else self.on(batches=batches)).gap(name, reverse=reverse)
 
     def affordable(self, seconds: float) -> int | None:
         """How many batches can be measured in so many seconds, compiling included; None for all, 0 for too few.
@@ -106,7 +106,7 @@ class ModelProbe:
         # A short last batch has a program of its own: measuring it too would compile a second time.
         return None if full == steps and affordable >= steps else min(affordable, full)
 
-    def gap(self, name: str) -> Gap:
+    def gap(self, name: str, *, reverse: bool = False) -> Gap:
         """The gap of a number by its name; for a loss of several outputs with a column for each."""
         if name not in self.start or name not in self.end:
             raise UnknownNameError.among("number with a training and a validation reading", name, self.start)
@@ -118,10 +118,12 @@ class ModelProbe:
             )
         if self.epoch.once:
             return bundle(self.start[name], self.end[name], self.epoch.once)
-        gap = explain_gap(self, name)
+        gap = explain_gap(self, name, reverse=reverse)
         columns: dict[str, Gap] = {}
         if name == "loss" and len(self.objective.terms) > 1:
-            columns = {term.name: explain_gap(self, f"{term.name}_loss") for term in self.objective.terms}
+            columns = {
+                term.name: explain_gap(self, f"{term.name}_loss", reverse=reverse) for term in self.objective.terms
+            }
         return replace(gap, columns=columns, notes=tuple(self._notes()))
 
     # ---- what the ledger asks --------------------------------------------------------------------------------------

@@ -299,7 +299,7 @@ class _Fit:
             raise DataError(
                 f"Epoch {epoch + 1} was to be trained.", received="no batch", because="the training rows are used up"
             )
-        record.modes = layer_modes(self.objective.seen[self.modes.key()])
+        record.modes = layer_modes(self.objective.what_ran(self.modes))
         record.weights = {**carry.params, **carry.state}
         self.history.last = record
         return readings_of(self.objective, record.folded(), self._facts(rows))
@@ -336,7 +336,7 @@ class _Fit:
             callbacks.on_chunk_end(done + count, logs_of(running))
 
     def _facts(self, rows: int) -> Facts:
-        seen = self.objective.seen[self.modes.key()]
+        seen = self.objective.what_ran(self.modes)
         return Facts(
             params="each step's own",
             draws="as drawn" if seen.draws else "none",

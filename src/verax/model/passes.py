@@ -223,7 +223,7 @@ def measure(
             callbacks.on_chunk_end(done, logs_of(readings_of(objective, record.running, facts, prefix)))
     if not record.tallies:
         raise DataError(f"The {source.label} were to be measured.", received="no batch", because="the data are used up")
-    seen = objective.seen[modes.key()]
+    seen = objective.what_ran(modes)
     facts = Facts(
         params=params,
         draws="fresh" if seen.draws else "none",
