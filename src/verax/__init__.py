@@ -30,7 +30,8 @@ if TYPE_CHECKING:
         regularizers,
         utils,
     )
-    from verax.frame.frame import lift, load_values, pure, values
+    from verax.frame.frame import load_values, pure, values
+    from verax.frame.lift import lift
     from verax.frame.mode import Mode, ModeMap
     from verax.frame.symbolic import SymbolicTensor
     from verax.frame.variable import Variable
@@ -70,7 +71,7 @@ _NAMES = {
     "SymbolicTensor": "verax.frame.symbolic",
     "Variable": "verax.frame.variable",
     "explain": "verax.ledger",
-    "lift": "verax.frame.frame",
+    "lift": "verax.frame.lift",
     "load_values": "verax.frame.frame",
     "pure": "verax.frame.frame",
     "values": "verax.frame.frame",

@@ -9,7 +9,8 @@ import pytest
 
 from verax import layers
 from verax.errors import FrameError, InputError, UnknownNameError
-from verax.frame.frame import call, lift, pure, values
+from verax.frame.frame import call, pure, values
+from verax.frame.lift import lift
 from verax.frame.mode import Mode, ModeMap, Observation
 from verax.layers import BatchNormalization, Dense, Dropout, Layer
 
