@@ -34,8 +34,9 @@ types: $(TEST)
 	$(BIN)/basedpyright
 	$(BIN)/basedpyright --project pyrightconfig.strict.json
 
+# Two processes: most of a test's time is compiling, which one process does one program at a time.
 unit: $(TEST)
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests --numprocesses 2 --dist loadfile
 
 doctest: $(TEST)
 	$(BIN)/python -m pytest --doctest-modules src

@@ -140,11 +140,11 @@ def test_the_modes_are_recorded_for_each_pass():
     params, state = verax.values(model)
     for mode in (TRAIN, INFER):
         made.observe(params, state, (X, Y, None), mode=mode, key=jax.random.key(0))
-    modes = {m.effect: m.state for m in layer_modes(made.seen[TRAIN.key()])}
+    modes = {m.effect: m.state for m in layer_modes(made.what_ran(TRAIN))}
     assert modes == {"dropout": "train", "batch_statistics": "train"}
-    assert made.seen[TRAIN.key()].draws
-    assert not made.seen[INFER.key()].draws
-    assert {m.state for m in layer_modes(made.seen[INFER.key()])} == {"infer"}
+    assert made.what_ran(TRAIN).draws
+    assert not made.what_ran(INFER).draws
+    assert {m.state for m in layer_modes(made.what_ran(INFER))} == {"infer"}
 
 
 def test_state_moves_in_training_only():
