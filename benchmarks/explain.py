@@ -59,7 +59,7 @@ def digits_convnet() -> tuple[Any, Any, Any, dict[str, Any]]:
             layers.Dense(10, activation="softmax"),
         ]
     )
-    return model, (x[..., None] / 16.0, y), (xv[..., None] / 16.0, yv), {"epochs": 20}
+    return model, (x[..., None] / 16.0, y), (xv[..., None] / 16.0, yv), {"epochs": 30}
 
 
 def resnet() -> tuple[Any, Any, Any, dict[str, Any]]:
@@ -85,13 +85,13 @@ def resnet() -> tuple[Any, Any, Any, dict[str, Any]]:
     end = layers.Dense(10, activation="softmax")(layers.Dropout(0.3)(layers.GlobalAveragePooling2D()(x)))
     (x, y), (xv, yv) = verax.datasets.digits.load_data()
     grow = lambda a: np.kron(a[:, :, :, None] / 16.0, np.ones((1, 4, 4, 1)))  # noqa: E731
-    return verax.Model(start, end), (grow(x), y), (grow(xv), yv), {"epochs": 2}
+    return verax.Model(start, end), (grow(x), y), (grow(xv), yv), {"epochs": 1}
 
 
 MODELS = {
     "MLP, 60 epochs": mlp,
-    "digits convnet, 20 epochs": digits_convnet,
-    "ResNet, 5 M parameters, 2 epochs": resnet,
+    "digits convnet, 30 epochs": digits_convnet,
+    "ResNet, 5 M parameters, 1 epoch": resnet,
 }
 
 
