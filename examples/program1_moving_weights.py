@@ -22,3 +22,5 @@ for name in ("loss", "val_loss"):
 print(f"evaluate: {loss}, val_loss: {history.history['val_loss'][0]}: equal to the last digit")
 for change in history.readings["loss"][0].facts.differences(history.readings["val_loss"][0].facts):
     print("differs in", change)
+
+print(history.gap())

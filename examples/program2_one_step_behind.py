@@ -24,3 +24,5 @@ for name in ("loss", "acc"):
     print(f"val_{name}[k] == {name}[k + 1] for every epoch, exactly: {behind}")
 print(history.readings["loss"][-1])
 print(history.readings["val_acc"][-1])
+
+print(history.gap())

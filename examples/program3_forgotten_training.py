@@ -41,6 +41,7 @@ for name, model in models.items():
     print(f"{name}: {history}")
     for number in ("loss", "val_loss"):
         print(f"  {history.readings[number][-1]}")
+    print(history.gap())
 
 models["nested"].set_weights(models["plain"].get_weights())
 scores = {name: model.evaluate(x_test, y_test, batch_size=359, verbose=0) for name, model in models.items()}

@@ -47,3 +47,10 @@ frozen = train()
 print('\nfit(mode="infer"): every layer in inference mode, and the weights train.')
 model.trainable = True
 inference = train(mode="infer")
+
+print(
+    "\nWhy the two numbers differ: the statistics of the batch, and averages that have hardly seen it. Frozen: nothing."
+)
+print(model.explain(x, y, validation_data=(x, y)))
+model.trainable = False
+print(model.explain(x, y, validation_data=(x, y)))

@@ -38,6 +38,7 @@ print("\nRows that count more, and classes that do.")
 weight = np.where(price[:, 0] > 0, 10.0, 1.0)
 weighted = model.measure(x, [price, kind], sample_weight=weight)["loss"]
 print(weighted)
+print(verax.explain(total, weighted))
 one = verax.Sequential([layers.Dense(2, activation="softmax")])
 one.compile(optimizer="adam", loss="sparse_categorical_crossentropy", weighted_metrics=["accuracy"])
 by_class = one.fit(x, kind, batch_size=96, class_weight={0: 1.0, 1: 5.0}, verbose=0).readings
