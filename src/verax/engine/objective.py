@@ -81,12 +81,10 @@ class Seen:
     Attributes:
         modes: path -> what the mode-dependent layer there did.
         draws: Whether anything was drawn.
-        penalties: Whether anything was penalized.
     """
 
     modes: dict[str, Observation] = field(default_factory=dict)
     draws: bool = False
-    penalties: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +162,7 @@ class Objective:
             )
         if followed is not None:
             followed.update({path: value for path, (value, _) in outcome.followed.items()})
-        self.seen[self._key(mode)] = Seen(outcome.observed, bool(outcome.draws), bool(tallies["penalty"]))
+        self.seen[self._key(mode)] = Seen(outcome.observed, bool(outcome.draws))
         return total, (outcome.state, tallies)
 
 
