@@ -1,7 +1,9 @@
-# Two commands for a fresh machine with Python >= 3.11, pip and make:
+# Three commands for a fresh machine with Python >= 3.11, pip and make:
 #
 #   make demo    install, then train a small network on real digits and say what each number measured
 #   make test    install, then run every check and every test
+#   make bench   install the libraries that Verax is timed beside, time all, write benchmarks/RESULTS.md (about an hour);
+#                make bench-quick in five minutes, printed only
 #
 # Another interpreter: make demo PYTHON=python3.12. Another place for the environment: VENV=/tmp/venv.
 
@@ -16,7 +18,11 @@ MADE = $(VENV)/.made
 BASE = $(VENV)/.base
 TEST = $(VENV)/.test
 
-.PHONY: help demo test lint types unit doctest clean
+# The libraries that Verax is timed beside want versions of their own.
+BENCH_VENV ?= .venv-bench
+BENCH = $(BENCH_VENV)/.bench
+
+.PHONY: help demo test lint types unit doctest bench bench-quick clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -41,8 +47,17 @@ unit: $(TEST)
 doctest: $(TEST)
 	$(BIN)/python -m pytest --doctest-modules src
 
+bench: $(BENCH)
+	$(BENCH_VENV)/bin/python -m benchmarks.run
+	$(BENCH_VENV)/bin/python -m benchmarks.processes
+	$(BENCH_VENV)/bin/python -m benchmarks.growth
+	$(BENCH_VENV)/bin/python -m benchmarks.gpu
+
+bench-quick: $(BENCH)
+	$(BENCH_VENV)/bin/python -m benchmarks.run --quick
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(BENCH_VENV)
 
 $(MADE):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -64,4 +79,13 @@ $(BASE): $(MADE) requirements/base.txt requirements/build.txt pyproject.toml
 $(TEST): $(BASE) requirements/test.txt
 	@echo "Installing what requirements/test.txt pins ..."
 	@$(INSTALL) -r requirements/test.txt
+	@touch $@
+
+$(BENCH): benchmarks/peers.txt requirements/build.txt pyproject.toml
+	@$(MAKE) --no-print-directory VENV=$(BENCH_VENV) $(BENCH_VENV)/.made
+	@echo "Installing what benchmarks/peers.txt and requirements/build.txt pin ..."
+	@$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check install --quiet \
+	  -r benchmarks/peers.txt -r requirements/build.txt
+	@$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check install --quiet \
+	  --no-build-isolation --no-deps --editable .
 	@touch $@

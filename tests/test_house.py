@@ -38,15 +38,16 @@ HOUSE = {
     "callbacks": ("errors", "ledger"),
     "model": ("errors", "ledger", "frame", "losses", "metrics", "optimizers", "layers", "engine", "data", "callbacks"),
     # The edges: other names, data to try things on.
-    "config": ("frame",),
-    "mixed_precision": ("frame",),
+    "config": ("frame", "engine"),
+    "mixed_precision": ("frame", "optimizers"),
+    "dtype_policies": ("frame",),
     "models": ("model",),
     "datasets": ("errors",),
     "utils": ("errors", "frame"),
     # The front door opens the rooms lazily; for type checkers it names them all.
     "verax": ("errors", "_version", "ledger", "frame", "activations", "initializers", "regularizers", "constraints",
               "ops", "losses", "metrics", "optimizers", "layers", "callbacks", "model", "config", "mixed_precision",
-              "models", "datasets", "utils"),
+              "dtype_policies", "models", "datasets", "utils"),
     "cli": ("verax", "errors", "ledger"),
     "__main__": ("cli",),
 }  # fmt: skip

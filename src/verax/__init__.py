@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         config,
         constraints,
         datasets,
+        dtype_policies,
         errors,
         initializers,
         layers,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from verax.frame.frame import load_values, pure, values
     from verax.frame.lift import lift
     from verax.frame.mode import Mode, ModeMap
+    from verax.frame.policy import DTypePolicy
+    from verax.frame.remat import RematScope, remat
     from verax.frame.symbolic import SymbolicTensor
     from verax.frame.variable import Variable
     from verax.layers import Input, InputSpec, Layer
@@ -46,6 +49,7 @@ _ROOMS = (
     "config",
     "constraints",
     "datasets",
+    "dtype_policies",
     "errors",
     "initializers",
     "layers",
@@ -61,12 +65,14 @@ _ROOMS = (
 )
 
 _NAMES = {
+    "DTypePolicy": "verax.frame.policy",
     "Input": "verax.layers",
     "InputSpec": "verax.layers",
     "Layer": "verax.layers",
     "Mode": "verax.frame.mode",
     "ModeMap": "verax.frame.mode",
     "Model": "verax.model.model",
+    "RematScope": "verax.frame.remat",
     "Sequential": "verax.model.sequential",
     "SymbolicTensor": "verax.frame.symbolic",
     "Variable": "verax.frame.variable",
@@ -74,6 +80,7 @@ _NAMES = {
     "lift": "verax.frame.lift",
     "load_values": "verax.frame.frame",
     "pure": "verax.frame.frame",
+    "remat": "verax.frame.remat",
     "values": "verax.frame.frame",
 }
 

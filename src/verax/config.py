@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from verax.engine.cache import compilation_cache
 from verax.frame.policy import DTypePolicy, epsilon, floatx, global_policy, set_global_policy
+from verax.frame.speed import fast_kernels, use_fast_kernels
 
-__all__ = ["DTypePolicy", "dtype_policy", "epsilon", "floatx", "image_data_format", "set_dtype_policy"]
+__all__ = [
+    "DTypePolicy",
+    "compilation_cache",
+    "dtype_policy",
+    "epsilon",
+    "fast_kernels",
+    "floatx",
+    "image_data_format",
+    "set_dtype_policy",
+    "use_fast_kernels",
+]
 
 dtype_policy = global_policy
 set_dtype_policy = set_global_policy

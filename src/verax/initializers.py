@@ -93,7 +93,7 @@ class Zeros(Initializer):
     """
 
     def __call__(self, shape: Sequence[int], dtype: Any = "float32", *, key: jax.Array | None = None) -> jax.Array:
-        return jnp.zeros(tuple(shape), dtype)
+        return _array(np.zeros, shape, dtype)
 
 
 class Ones(Initializer):
@@ -104,7 +104,7 @@ class Ones(Initializer):
     """
 
     def __call__(self, shape: Sequence[int], dtype: Any = "float32", *, key: jax.Array | None = None) -> jax.Array:
-        return jnp.ones(tuple(shape), dtype)
+        return _array(np.ones, shape, dtype)
 
 
 class Constant(Initializer):
@@ -161,6 +161,23 @@ class Identity(Initializer):
         return (self.gain * jnp.eye(*shape, dtype="float32")).astype(dtype)
 
 
+def _array(make: Callable[..., np.ndarray[Any, Any]], shape: Sequence[int], dtype: Any) -> jax.Array:
+    # By NumPy: jax would compile a program for each shape.
+    return jnp.asarray(make(tuple(shape), jnp.dtype(dtype)))
+
+
+def _drawn(sample: Callable[[tuple[int, ...]], jax.Array], shape: tuple[int, ...]) -> jax.Array:
+    """``sample(shape)``, drawn in a row of a length that many shapes share: a program is compiled for each length.
+
+    An element's bits depend on the key and on its place in the row, so the numbers are the same.
+    """
+    size = math.prod(shape)
+    row = sample((1 << max(0, (size - 1).bit_length()),))
+    if isinstance(row, jax.core.Tracer) or not jax.config.values.get("jax_threefry_partitionable", False):
+        return sample(shape)
+    return jnp.asarray(np.asarray(row)[:size].reshape(shape))
+
+
 class _Drawn(Initializer):
     """An initializer that draws; ``seed`` fixes the draw, else the caller's key or the global source is used."""
 
@@ -202,7 +219,7 @@ class RandomNormal(_Drawn):
         self.mean, self.stddev = mean, stddev
 
     def draw(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-        return self.mean + self.stddev * jax.random.normal(key, shape, dtype)
+        return _drawn(lambda room: self.mean + self.stddev * jax.random.normal(key, room, dtype), shape)
 
 
 class TruncatedNormal(RandomNormal):
@@ -215,7 +232,9 @@ class TruncatedNormal(RandomNormal):
     """
 
     def draw(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-        return self.mean + self.stddev * jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype)
+        return _drawn(
+            lambda room: self.mean + self.stddev * jax.random.truncated_normal(key, -2.0, 2.0, room, dtype), shape
+        )
 
 
 class RandomUniform(_Drawn):
@@ -231,7 +250,7 @@ class RandomUniform(_Drawn):
         self.minval, self.maxval = minval, maxval
 
     def draw(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-        return jax.random.uniform(key, shape, dtype, self.minval, self.maxval)
+        return _drawn(lambda room: jax.random.uniform(key, room, dtype, self.minval, self.maxval), shape)
 
 
 class Orthogonal(_Drawn):
@@ -325,10 +344,11 @@ class VarianceScaling(_Drawn):
         stddev = math.sqrt(self.scale / max(1.0, n))
         if self.distribution == "uniform":
             limit = math.sqrt(3.0) * stddev
-            return jax.random.uniform(key, shape, dtype, -limit, limit)
+            return _drawn(lambda room: jax.random.uniform(key, room, dtype, -limit, limit), shape)
         if self.distribution == "untruncated_normal":
-            return stddev * jax.random.normal(key, shape, dtype)
-        return stddev / _TRUNCATED_STDDEV * jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype)
+            return _drawn(lambda room: stddev * jax.random.normal(key, room, dtype), shape)
+        stddev = stddev / _TRUNCATED_STDDEV
+        return _drawn(lambda room: stddev * jax.random.truncated_normal(key, -2.0, 2.0, room, dtype), shape)
 
 
 class _Scaled(VarianceScaling):

@@ -6,7 +6,19 @@
 
 from __future__ import annotations
 
-from verax.frame.policy import DTypePolicy as Policy
-from verax.frame.policy import global_policy, set_global_policy
+from verax.frame.policy import DTypePolicy, global_policy, set_global_policy
+from verax.optimizers import LossScaleOptimizer
 
-__all__ = ["Policy", "global_policy", "set_global_policy"]
+__all__ = [
+    "DTypePolicy",
+    "LossScaleOptimizer",
+    "Policy",
+    "dtype_policy",
+    "global_policy",
+    "set_dtype_policy",
+    "set_global_policy",
+]
+
+Policy = DTypePolicy
+dtype_policy = global_policy
+set_dtype_policy = set_global_policy

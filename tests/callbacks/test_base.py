@@ -106,7 +106,7 @@ def test_keras_callbacks_work_in_our_list():
         callbacks.on_train_begin()
         callbacks.on_epoch_begin(0)
         callbacks.on_train_batch_end(0, Logs({"loss": 0.5}))
-        callbacks.on_chunk_end(1, Logs({"loss": 0.5}))
+        callbacks.on_chunk_end(1, lambda: Logs({"loss": 0.5}))
         callbacks.on_epoch_end(0, Logs({"loss": 0.25}))
         assert acting.model is model
     assert seen == [(0, 0.5, 3)]

@@ -142,10 +142,10 @@ def fit(progress, epochs=2, chunks=True, others=(), **params):
                 for step in range(4):
                     callbacks.on_train_batch_end(4 * chunk + step, Logs(LOGS))
             if chunks:
-                callbacks.on_chunk_end(4 * chunk + 4, Logs(LOGS))
+                callbacks.on_chunk_end(4 * chunk + 4, lambda: Logs(LOGS))
         callbacks.on_test_begin()
         clock.now += 1.0
-        callbacks.on_chunk_end(3, Logs(LOGS))
+        callbacks.on_chunk_end(3, lambda: Logs(LOGS))
         callbacks.on_test_end(Logs(LOGS))
         callbacks.on_epoch_end(epoch, Logs(ALL))
     callbacks.on_train_end(Logs(ALL))
@@ -269,7 +269,7 @@ def test_close_leaves_the_terminal_tidy(progress, capsys, terminal):
     callbacks.on_train_begin()
     callbacks.on_epoch_begin(0)
     progress._clock.now += 0.5
-    callbacks.on_chunk_end(4, Logs(LOGS))
+    callbacks.on_chunk_end(4, lambda: Logs(LOGS))
     say("kept")
     progress.close()
     progress.close()

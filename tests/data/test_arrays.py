@@ -25,7 +25,7 @@ def take_all(feed, ks):
         if chunk is None:
             return steps
         assert chunk.index.dtype == np.int32
-        assert chunk.rows.dtype == np.int64
+        assert chunk.rows.dtype == np.int32
         assert chunk.index.shape == chunk.rows.shape
         assert 1 <= len(chunk.index) <= k
         assert np.array_equal(np.asarray(chunk.data.x)[chunk.index], chunk.rows.astype(np.float32))

@@ -282,7 +282,7 @@ def test_weights_and_class_weights_of_a_stream_multiply():
 )
 def test_bad_batches_are_named(batches, error, named):
     with pytest.raises(error, match=f"(?s){named}"):
-        numbers(make_source(iter(batches)).feed())
+        list(make_source(iter(batches)).feed())
 
 
 def test_nan_is_found_when_asked_for():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 __all__ = ["CASES", "Case"]
@@ -20,6 +20,7 @@ class Case:
         dtype: "float32", "uint8", "int32" (indices below 5).
         draws: Whether training draws: then only inference is compared.
         tolerance: Relative and absolute.
+        spread: Whether the list of inputs is given as so many arguments.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Case:
     dtype: str = "float32"
     draws: bool = False
     tolerance: float = 2e-5
+    spread: bool = False
 
 
 # Orthogonal matrices take long to make, and every weight is replaced.
@@ -153,6 +155,55 @@ def _rows() -> list[Case]:
         ),
         Case("GRU reset before", lambda m: m.GRU(3, reset_after=False, **QUICK), steps),
         Case("LSTM with dropout", lambda m: m.LSTM(3, dropout=0.3, recurrent_dropout=0.3, **QUICK), steps, draws=True),
+    ]
+    return rows + _attention()
+
+
+def _attention() -> list[Case]:
+    pair, three = [(2, 5, 6), (2, 3, 4)], [(2, 5, 6), (2, 3, 4), (2, 3, 7)]
+    grid = [(2, 3, 4, 5), (2, 3, 4, 5)]
+    rows = [
+        Case("MultiHeadAttention", lambda m: m.MultiHeadAttention(2, 3), pair),
+        Case(
+            "MultiHeadAttention, value_dim, key, no bias",
+            lambda m: m.MultiHeadAttention(2, 3, value_dim=4, dropout=0.2, use_bias=False, output_shape=8),
+            three,
+            draws=True,
+        ),
+        Case(
+            "MultiHeadAttention, gate, window",
+            lambda m: m.MultiHeadAttention(2, 3, use_gate=True, sliding_window=3),
+            pair,
+        ),
+        Case(
+            "MultiHeadAttention, dropout", lambda m: m.MultiHeadAttention(2, 3, dropout=0.3, seed=1), pair, draws=True
+        ),
+        Case("MultiHeadAttention over two axes", lambda m: m.MultiHeadAttention(2, 3), grid),
+        Case("MultiHeadAttention over axis 2", lambda m: m.MultiHeadAttention(2, 3, attention_axes=(2,)), grid),
+        Case("MultiHeadAttention over axis 1", lambda m: m.MultiHeadAttention(2, 3, attention_axes=-3), grid),
+        Case("GroupQueryAttention", lambda m: m.GroupQueryAttention(3, 4, 2), [(2, 5, 6), (2, 3, 6)]),
+        Case(
+            "GroupQueryAttention, gate",
+            lambda m: m.GroupQueryAttention(3, 4, 1, use_gate=True, dropout=0.2),
+            [(2, 5, 6), (2, 3, 6), (2, 3, 6)],
+            draws=True,
+        ),
+    ]
+    rows = [replace(row, spread=True) for row in rows]
+    same = [(2, 5, 4), (2, 3, 4)]
+    rows += [
+        Case("Attention", lambda m: m.Attention(), same),
+        Case(
+            "Attention, scaled, key", lambda m: m.Attention(use_scale=True, dropout=0.2), [*same, (2, 3, 4)], draws=True
+        ),
+        Case("Attention concat", lambda m: m.Attention(use_scale=True, score_mode="concat"), same),
+        Case("AdditiveAttention", lambda m: m.AdditiveAttention(), same),
+        Case("AdditiveAttention bare", lambda m: m.AdditiveAttention(use_scale=False), [*same, (2, 3, 4)]),
+        Case("EinsumDense", lambda m: m.EinsumDense("abc,cde->abde", (5, 2, 3), "relu", "de"), (2, 5, 4)),
+        Case("EinsumDense of a sum", lambda m: m.EinsumDense("abcd,cde->abe", (5, 6), bias_axes="e"), (2, 5, 4, 3)),
+        Case("EinsumDense ...", lambda m: m.EinsumDense("...x,xy->...y", 6, bias_axes="y"), (2, 5, 4)),
+        Case("EinsumDense behind ...", lambda m: m.EinsumDense("ab...,bc->ac...", 6, bias_axes="c"), (2, 5, 4)),
+        Case("EinsumDense turned", lambda m: m.EinsumDense("abc,cd->adb", (6, 5), bias_axes="d"), (2, 5, 4)),
     ]
     return rows
 

@@ -29,6 +29,11 @@ def inputs_of(case: Case, rng: np.random.Generator):
     return [one(s) for s in case.shape] if isinstance(case.shape, list) else one(case.shape)
 
 
+def given(case: Case, x) -> tuple:
+    """What the layer is called on."""
+    return tuple(x) if case.spread else (x,)
+
+
 def weights_like(keras_layer, rng: np.random.Generator) -> list[np.ndarray]:
     return [
         (np.abs(rng.normal(size=w.shape)) + 0.5 if "variance" in w.name else 0.5 * rng.normal(size=w.shape)).astype(
@@ -43,7 +48,7 @@ def of_keras(case: Case, x, rng: np.random.Generator):
     with oracle() as keras:
         layer = case.make(keras.layers)
         shape_in = jax.tree.map(lambda a: (None, *a.shape[1:]), x)
-        output = layer(symbolic(keras, shape_in, case.dtype))
+        output = layer(*given(case, symbolic(keras, shape_in, case.dtype)))
         weights = weights_like(layer, rng)
         for variable, value in zip(layer.weights, weights, strict=True):
             variable.assign(value)
@@ -52,7 +57,7 @@ def of_keras(case: Case, x, rng: np.random.Generator):
 
         def objective(trainable, x, training):
             mode = {"training": training} if layer._call_has_training_arg else {}
-            output, state = layer.stateless_call(trainable, others, x, **mode)
+            output, state = layer.stateless_call(trainable, others, *given(case, x), **mode)
             return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(output)), (output, state)
 
         @quickly_compiled
@@ -65,7 +70,7 @@ def of_keras(case: Case, x, rng: np.random.Generator):
             return infer, train, state, gradients
 
         shape = jax.tree.map(lambda t: t.shape, output)
-        names = [w.name for w in layer.weights]
+        names = [re.sub(rf"^{layer.name}/(\w+_cell/)?", "", w.path) for w in layer.weights]
         return both(trainable, x), weights, names, shape
 
 
@@ -83,14 +88,14 @@ def test_layer_against_keras(case: Case):
 
     layer = case.make(layers)
     inputs = jax.tree.map(lambda a: layers.Input(a.shape[1:], dtype=a.dtype), x)
-    output = layer(inputs)
+    output = layer(*given(case, inputs))
     assert jax.tree.leaves(jax.tree.map(lambda t: t.shape, output)) == jax.tree.leaves(shape)
     assert [v.path for v in layer.weights] == names
     layer.set_weights(weights)
     params, others = values(layer)
 
     def objective(params, x, mode):
-        output, state = pure(layer)(params, others, x, mode=mode)
+        output, state = pure(layer)(params, others, *given(case, x), mode=mode)
         return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(output)), (output, state)
 
     @quickly_compiled
@@ -121,14 +126,14 @@ def test_layer_against_keras(case: Case):
         compare(got_gradients[1], gradients[1])
 
     again = type(layer).from_config(layer.get_config())
-    again(inputs)
+    again(*given(case, inputs))
     assert again.name == layer.name
-    assert program(again, x) == program(layer, x)
+    assert program(again, given(case, x)) == program(layer, given(case, x))
 
 
-def program(layer, x) -> str:
+def program(layer, x: tuple) -> str:
     """What a layer computes in training, as jax prints it, without addresses in memory."""
-    run = lambda params, state: pure(layer)(params, state, x, mode=Mode.TRAIN, key=jax.random.key(0))  # noqa: E731
+    run = lambda params, state: pure(layer)(params, state, *x, mode=Mode.TRAIN, key=jax.random.key(0))  # noqa: E731
     return re.sub("0x[0-9a-f]+", "", str(jax.make_jaxpr(run)(*values(layer))))
 
 
@@ -138,13 +143,14 @@ def test_layer_computes_in_its_dtype_and_accepts_sizes_it_does_not_know(case: Ca
     layer = type(made)(**{**made.get_config(), "dtype": "mixed_bfloat16"})
     x = jax.tree.map(lambda a: layers.Input(a.shape[1:], dtype=a.dtype), inputs_of(case, np.random.default_rng(0)))
     keeps_integers = case.dtype == "uint8" and case.name == "Identity"
-    for leaf in jax.tree.leaves(layer(x), is_leaf=lambda t: hasattr(t, "node")):
+    for leaf in jax.tree.leaves(layer(*given(case, x)), is_leaf=lambda t: hasattr(t, "node")):
         assert leaf.dtype == ("uint8" if keeps_integers else "bfloat16")
     assert all(v.dtype == "float32" for v in layer.weights)
     shapes = jax.tree.map(lambda t: t.shape, x, is_leaf=lambda t: hasattr(t, "node"))
 
     def run(key, *arrays):
-        outcome = call(layer, *values(layer), arrays, mode=ModeMap(Mode.TRAIN), key=key)
+        arguments = given(case, *arrays)
+        outcome = call(layer, *values(layer), arguments, mode=ModeMap(Mode.TRAIN), key=key)
         return outcome.output
 
     arrays = jax.tree.map(

@@ -131,6 +131,7 @@ def test_names():
 
 SAID_ELSEWHERE = {"Input", "InputSpec", "Layer", "InputLayer"}
 LEFT_OUT = {"lora_rank", "lora_alpha", "quantization_config", "stateful", "use_cudnn", "synchronized", "weights"} | {
+    "gptq_unpacked_column_size",
     "renorm",
     "renorm_clipping",
     "renorm_momentum",

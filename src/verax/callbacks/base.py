@@ -356,9 +356,18 @@ class CallbackList:
         """After a training batch."""
         self._tell_batch("on_train_batch_end", batch, logs)
 
-    def on_chunk_end(self, done: int, logs: Any = None) -> None:
-        """After a chunk of steps; callbacks that do not know this hook (Keras') are passed over."""
-        self._tell([each for each in self.callbacks if hasattr(each, "on_chunk_end")], "on_chunk_end", done, logs=logs)
+    def on_chunk_end(self, done: int, logs: Callable[[], Any]) -> None:
+        """After a chunk of steps; callbacks that do not know this hook (Keras') are passed over.
+
+        ``logs`` makes the numbers. They are folded over the epoch so far, so they are made only where they are used: a
+        callback that says ``due() == False`` is told how many steps are done, and no numbers.
+        """
+        hook = "on_chunk_end"
+        hearing = [each for each in self.callbacks if hasattr(each, hook) and _hears(each, hook)]
+        due = [each for each in hearing if not hasattr(each, "due") or each.due()]
+        self._tell([each for each in hearing if each not in due], hook, done, logs=None)
+        if due:
+            self._tell(due, hook, done, logs=logs())
 
     def on_test_begin(self, logs: Any = None) -> None:
         """Before an evaluation."""

@@ -302,10 +302,15 @@ class ProgressLine(Callback):
         if self._open:
             hold()
 
+    def due(self) -> bool:
+        """Whether the numbers of a chunk would be shown."""
+        return self._screen.live and (self._clock() - self._drawn >= _INTERVAL or not self._marks)
+
     def _at(self, done: int, logs: Mapping[str, Any] | None) -> None:
-        self._done, self._logs = done, logs or {}
+        self._done = done
         now = self._clock()
         if now - self._drawn >= _INTERVAL or not self._marks:
+            self._logs = logs or {}
             self._marks = [*self._marks[:1], (now, done)]
             self._redraw()
 

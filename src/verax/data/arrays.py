@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -9,17 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from verax.data.source import (
-    Batch,
-    Chunk,
-    Feed,
-    Source,
-    check_chunk,
-    check_pass,
-    rows_in_order,
-    span_of_pass,
-    warn_short,
-)
+from verax.data.order import Orders
+from verax.data.source import Batch, Chunk, Feed, Source, check_pass, never, span_of_pass, warn_short
+from verax.data.stack import room_for
 from verax.data.values import cast, leaves, map_leaves, rows_of, target_dtype
 from verax.data.weights import class_weights_of, combine
 
@@ -64,6 +57,7 @@ class ArraySource(Source):
         if class_weight is not None:
             arrays = arrays._replace(weight=combine(arrays.weight, class_weights_of(arrays.y, class_weight)))
         self.arrays = arrays
+        self.orders = Orders(self.rows, batch_size)
 
     @property
     def steps(self) -> int:
@@ -96,23 +90,38 @@ class ArraySource(Source):
         return _map_batch(one, self.arrays)
 
     def gather(self, rows: np.ndarray) -> Batch:
-        """Some rows on the host, in their final dtypes; ``rows`` int64 ``(n,)``."""
-        step = bool(len(rows)) and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all())
-        at = slice(int(rows[0]), int(rows[-1]) + 1) if step else rows  # a slice of a memmap is read in one go
+        """Some rows on the host, in their final dtypes; ``rows`` whole numbers ``(n,)``."""
+        return self.gather_batches(rows.reshape(1, -1))[0]
+
+    def gather_batches(self, rows: np.ndarray, room: int = 1, enough: Callable[[], bool] = never) -> tuple[Batch, int]:
+        """Batches of rows on the host, in room for ``room`` of them, and how many there are until it was ``enough``.
+
+        ``rows`` are whole numbers ``(batches, n)``. Memory maps are read a batch at a time, forward.
+        """
+        size = rows.shape[1]
+        pairs: list[tuple[Any, np.ndarray, str]] = []
 
         def one(array: Any, name: str) -> np.ndarray:
-            picked = np.array(array[at])
-            return picked.astype(np.float32) if name.startswith("weight") else cast(picked, name)
+            dtype = np.dtype(np.float32) if name.startswith("weight") else target_dtype(array.dtype, name)
+            made = room_for((room * size, *array.shape[1:]), dtype)
+            pairs.append((np.asarray(array), made, name))  # as plain arrays: a memmap's own indexing is slow
+            return made
 
-        return _map_batch(one, self.arrays)
+        data, done = _map_batch(one, self.arrays), 0
+        for batch in rows:
+            for array, made, name in pairs:
+                _gather_into(made[done * size : (done + 1) * size], array, batch, name)
+            done += 1
+            if enough():
+                break
+        return data, done
 
     def feed(
         self, epoch: int = 0, *, shuffle: bool | str = False, seed: int = 0, steps: int | None = None
     ) -> ArrayFeed:
         check_pass(self.label, epoch, shuffle, seed, steps)
         round_, start, stop = span_of_pass(epoch, self.steps, steps)
-        order = rows_in_order(self.rows, self.batch_size, shuffle, seed, round_)
-        return ArrayFeed(self, order, start, stop, asked=steps)
+        return ArrayFeed(self, self.orders.of(shuffle, seed, round_), start, stop, asked=steps)
 
     def part(
         self, start: int, stop: int, *, label: str, batch_size: int | None = None, plain: bool = False
@@ -137,12 +146,8 @@ class ArrayFeed(Feed):
         self.taken = 0
         self._start, self._asked = start, asked
 
-    def take(self, k: int) -> Chunk | None:
-        check_chunk(k)
+    def pull(self, k: int, room: int | None = None, enough: Callable[[], bool] = never) -> Chunk | None:
         if self.taken == self.steps:
-            if self._asked is not None and self.taken < self._asked:
-                warn_short(self.source.label, self.taken, self._asked)
-                self._asked = None
             return None
         source, size = self.source, self.source.batch_size
         at = self._start + self.taken
@@ -152,12 +157,37 @@ class ArrayFeed(Feed):
             rows = self.order[at * size : (at + count) * size].reshape(count, size)
         else:
             rows = self.order[at * size :].reshape(1, -1)
-        self.taken += len(rows)
         if source.resident:
-            data, index = source.data, rows.astype(np.int32)
+            data, index = source.data, rows  # int32: no device holds 2^31 rows
         else:
-            data, index = source.gather(rows.reshape(-1)), np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
-        return Chunk(data, index, rows + source.first_row)
+            data, count = source.gather_batches(rows, room or len(rows), enough)
+            if room is None and count < len(rows):
+                data = jax.tree.map(lambda array: array[: count * rows.shape[1]], data)
+            rows = rows[:count]
+            index = np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
+        self.taken += len(rows)
+        if source.first_row:
+            wide = np.int32 if source.first_row + source.rows <= 1 << 31 else np.int64
+            rows = rows.astype(wide) + wide(source.first_row)
+        return Chunk(data, index, rows)
+
+    def finish(self) -> None:
+        if self._asked is not None and self.taken < self._asked:
+            warn_short(self.source.label, self.taken, self._asked)
+            self._asked = None
+
+
+def _gather_into(made: np.ndarray, array: np.ndarray, rows: np.ndarray, name: str) -> None:
+    """``made[...] = array[rows]``, in the dtype of ``made``."""
+    first, last = int(rows[0]), int(rows[-1])
+    if last - first == len(rows) - 1 and bool((np.diff(rows) == 1).all()):
+        found = array[first : last + 1]
+    elif array.dtype == made.dtype:
+        np.take(array, rows, axis=0, out=made, mode="clip")  # with mode="raise" it would go through a buffer
+        return
+    else:
+        found = np.take(array, rows, axis=0)
+    made[...] = found.astype(np.float32) if name.startswith("weight") else cast(found, name)
 
 
 def _map_batch(do: Any, batch: Batch) -> Batch:

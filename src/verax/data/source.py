@@ -5,15 +5,17 @@
 One pass is one epoch. A chunk is what the compiled loop runs in one go: rows, and for every step which of those rows it
 takes.
 
-The order of a pass depends on ``(seed, round)`` and on nothing else (:func:`rows_in_order`), and the round only on the
-epoch (:func:`span_of_pass`). So it is the same however many batches are taken at a time, and a run resumes from one
-integer.
+The order of a pass depends on ``(seed, round)`` and on nothing else (:func:`verax.data.order.rows_in_order`), and the
+round only on the epoch (:func:`span_of_pass`). So it is the same however many batches are taken at a time, and a run
+resumes from one integer.
 """
 
 from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +23,7 @@ import numpy as np
 
 from verax.errors import InputError, VeraxWarning
 
-__all__ = ["Batch", "Chunk", "Feed", "Source", "rows_in_order", "span_of_pass"]
+__all__ = ["Batch", "Chunk", "Feed", "Source", "span_of_pass"]
 
 
 class Batch(NamedTuple):
@@ -43,14 +45,21 @@ class Chunk(NamedTuple):
 
     Attributes:
         data: Rows. Of a resident source: all its rows, on the device, the same arrays in every chunk. Of a stream:
-            just the rows of these batches, on the host, stacked to ``(steps * batch, ...)``.
+            just the rows of these batches, on the host, stacked to ``(steps * batch, ...)``; where room was asked for,
+            ``(room * batch, ...)``, of which the first ``steps * batch`` are set.
         index: int32 ``(steps, batch)``: which rows of ``data`` each step takes.
-        rows: int64 ``(steps, batch)``: which rows of the source these are, or ``None`` where the source knows no rows.
+        rows: int32 (int64 where the numbers need it) ``(steps, batch)``: which rows of the source these are, or
+            ``None`` where the source knows no rows.
     """
 
     data: Batch
     index: np.ndarray  # pyright: ignore[reportIncompatibleMethodOverride]
     rows: np.ndarray | None
+
+
+def never() -> bool:
+    """No batch was enough."""
+    return False
 
 
 class Feed(ABC):
@@ -59,18 +68,44 @@ class Feed(ABC):
     Attributes:
         steps: How many batches this pass has, or ``None`` where only its end will tell.
         taken: How many batches were taken so far.
+        reading: Held while batches are pulled ahead in a thread: what else reads the same data waits.
     """
 
     steps: int | None
     taken: int
+    reading: AbstractContextManager[Any] = nullcontext()
 
-    @abstractmethod
-    def take(self, k: int) -> Chunk | None:
+    def take(self, k: int, room: int | None = None) -> Chunk | None:
         """The next batches, at most ``k`` and all of one size, or ``None`` at the end of the pass.
 
         A short last batch is a chunk of its own. Take until ``None`` comes: that ends the pass, which is when a
-        sequence's ``on_epoch_end`` is called and when a pass that fell short of the ``steps`` asked for warns.
+        sequence's ``on_epoch_end`` is called and when a pass that fell short of the ``steps`` asked for warns. An error
+        in the data is raised after all batches before it were taken.
+
+        Args:
+            k: How many batches at most, from 1.
+            room: How many batches a stream's chunk has room for, at least ``k``: chunks of different lengths then have
+                one shape. ``None``: just for those it has.
         """
+        check_chunk(k, room)
+        chunk = self.pull(k, room)
+        if chunk is None:
+            self.finish()
+        return chunk
+
+    @abstractmethod
+    def pull(self, k: int, room: int | None = None, enough: Callable[[], bool] = never) -> Chunk | None:
+        """:meth:`take` without what the end of a pass brings with it.
+
+        ``enough`` is asked after each batch of a stream; once it says so, the chunk ends there.
+        """
+
+    def finish(self) -> None:  # noqa: B027 (most feeds have nothing to do)
+        """What the end of a pass brings with it, once."""
+
+    def give_back(self, chunk: Chunk) -> None:
+        """Take back the batches of a chunk pulled last, so that they are the next to come."""
+        self.taken -= len(chunk.index)
 
     def __iter__(self):
         """The batches one by one, as chunks of one step."""
@@ -146,30 +181,6 @@ def span_of_pass(epoch: int, batches: int, steps: int | None) -> tuple[int, int,
     return epoch // passes, start, min(start + steps, batches)
 
 
-def rows_in_order(rows: int, batch: int, shuffle: bool | str, seed: int, round_: int) -> np.ndarray:
-    """The rows 0..rows-1 in the order of one round, int64 ``(rows,)``.
-
-    The generator is PCG64 seeded with ``SeedSequence(seed, spawn_key=(round,))``. Shuffling decides which rows share a
-    batch; within a batch they stand in ascending order, which changes nothing but rounding: memory is read forward, and
-    a batch that holds all rows sums to the same bits in every epoch and in every measurement.
-
-    >>> rows_in_order(5, 2, False, 0, 0).tolist()
-    [0, 1, 2, 3, 4]
-    >>> sorted(rows_in_order(5, 2, "batch", 7, 0)[:2].tolist())   # the first batch keeps its rows
-    [0, 1]
-    """
-    order = np.arange(rows, dtype=np.int64)
-    if not shuffle:
-        return order
-    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(round_,))))
-    if shuffle == "batch":
-        full = rows // batch * batch
-        within = generator.permuted(order[:full].reshape(-1, batch), axis=1).reshape(-1)
-        return np.concatenate([within, generator.permutation(order[full:])])
-    order, full = generator.permutation(order), rows // batch * batch
-    return np.concatenate([np.sort(order[:full].reshape(-1, batch), axis=1).reshape(-1), np.sort(order[full:])])
-
-
 def check_pass(label: str, epoch: int, shuffle: bool | str, seed: int, steps: int | None) -> None:
     """Refuse the arguments of ``feed`` that name no pass."""
     if shuffle not in (True, False, "batch"):
@@ -203,10 +214,17 @@ def check_count(name: str, value: object) -> int:
     )
 
 
-def check_chunk(k: int) -> None:
-    """Refuse to take no batches, which would look like the end of a pass."""
+def check_chunk(k: int, room: int | None = None) -> None:
+    """Refuse to take no batches, which would look like the end of a pass, or more than there is room for."""
     if k < 1:
         raise InputError("take(k) hands out batches.", received=f"k={k}", because="k counts from 1", do="Pass k >= 1.")
+    if room is not None and room < k:
+        raise InputError(
+            "take(k, room) hands out batches in room for so many.",
+            received=f"k={k}, room={room}",
+            because="k batches might not fit",
+            do="Pass room >= k.",
+        )
 
 
 def warn_short(label: str, taken: int, asked: int | None) -> None:
@@ -215,7 +233,7 @@ def warn_short(label: str, taken: int, asked: int | None) -> None:
         text = f"The {label} come from a generator that was used up before this pass, which is empty. "
     else:
         text = f"The {label} ran out after {taken} of the {asked} batches asked for: this pass ends here. "
-    warnings.warn(text + "Ask for fewer steps, or give data that lasts.", VeraxWarning, stacklevel=4)
+    warnings.warn(text + "Ask for fewer steps, or give data that lasts.", VeraxWarning, stacklevel=5)
 
 
 def spec_of(batch: Batch) -> Batch:

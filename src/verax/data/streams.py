@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
 import numpy as np
 
-from verax.data.source import (
-    Batch,
-    Chunk,
-    Feed,
-    Source,
-    check_chunk,
-    check_pass,
-    rows_in_order,
-    span_of_pass,
-    spec_of,
-    warn_short,
-)
-from verax.data.values import cast, check_finite_rows, equal_rows, leaves, map_leaves, rows_of, to_array
+from verax.data.order import rows_in_order
+from verax.data.recipe import Recipe
+from verax.data.source import Batch, Chunk, Feed, Source, check_pass, never, span_of_pass, spec_of, warn_short
+from verax.data.stack import Ready, Stack, batches_of, ready
+from verax.data.values import cast, check_finite_rows, equal_rows, leaves, map_leaves, to_array
 from verax.data.weights import check_weights, class_weights_of, combine, spread
 from verax.errors import DataError, InputError, ShapeError
 
 __all__ = ["IterableSource", "SequenceSource", "StreamFeed", "unpack"]
+
+#: The most batches in a chunk that was asked for without saying how many it is to have room for.
+_MOST = 64
 
 
 def unpack(data: Any, name: str = "a batch") -> Batch:
@@ -49,11 +46,12 @@ def unpack(data: Any, name: str = "a batch") -> Batch:
 
 
 class StreamFeed(Feed):
-    """One pass over batches that ``pull`` hands out one by one (``None``: no more).
+    """One pass over batches that ``pull_one`` hands out one by one (``None``: no more).
 
     Args:
-        pull: The next batch.
-        push_back: Takes back a batch that was pulled and is of another size than those before it.
+        pull_one: The next batch.
+        push_back: Takes back a batch that was pulled; what was pushed back last comes first.
+        reading: Held while batches are pulled ahead in a thread.
         steps: How many batches are expected, ``None`` where only the end will tell.
         asked: How many were asked for: no more are pulled, and ending before warns.
         spent: There is nothing left to hand out, which warns in any case.
@@ -62,8 +60,9 @@ class StreamFeed(Feed):
 
     def __init__(
         self,
-        pull: Callable[[], Batch | None],
-        push_back: Callable[[Batch], None],
+        pull_one: Callable[[], Ready | None],
+        push_back: Callable[[Ready], None],
+        reading: AbstractContextManager[Any],
         *,
         label: str,
         steps: int | None,
@@ -71,33 +70,51 @@ class StreamFeed(Feed):
         spent: bool = False,
         close: Callable[[], None] = lambda: None,
     ) -> None:
-        self.steps, self.taken = steps, 0
-        self._pull, self._push_back, self._close = pull, push_back, close
+        self.steps, self.taken, self.reading = steps, 0, reading
+        self._pull_one, self._push_back, self._close = pull_one, push_back, close
         self._label, self._asked, self._spent = label, asked, spent
         self._ended = self._closed = False
+        self._error: Exception | None = None
 
-    def take(self, k: int) -> Chunk | None:
-        check_chunk(k)
-        batches: list[Batch] = []
-        while len(batches) < k and not self._ended and (self._asked is None or self.taken < self._asked):
-            batch = self._pull()
-            if batch is None:
-                self._ended = True
-                break
-            if batches and _form(batch) != _form(batches[0]):
-                self._push_back(batch)
-                break
-            batches.append(batch)
-            self.taken += 1
-        if not batches:
-            self._finish()
-            return None
-        size = rows_of(batches[0].x)
-        index = np.arange(size * len(batches), dtype=np.int32).reshape(len(batches), size)
-        data = batches[0] if len(batches) == 1 else jax.tree.map(lambda *a: np.concatenate(a), *batches)
-        return Chunk(data, index, None)
+    def pull(self, k: int, room: int | None = None, enough: Callable[[], bool] = never) -> Chunk | None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        k = min(k, room or _MOST)
+        stack: Stack | None = None
+        try:
+            while not self._ended and (self._asked is None or self.taken < self._asked):
+                batch = self._pull_one()
+                if batch is None:
+                    self._ended = True
+                    break
+                if stack is None:
+                    stack = Stack(batch.form, room or k)
+                elif batch.form is not stack.form and batch.form != stack.form:
+                    self._push_back(batch)
+                    break
+                stack.add(batch.arrays)
+                self.taken += 1
+                if stack.steps == k or enough():
+                    break
+        except Exception as error:
+            self._ended = True
+            if stack is None:
+                raise
+            self._error = error  # the batches before it come first
+        except BaseException:  # an interrupt: nothing that was pulled is lost
+            if stack is not None:
+                self.give_back(stack.chunk())
+            raise
+        return None if stack is None else stack.chunk(whole=room is not None)
 
-    def _finish(self) -> None:
+    def give_back(self, chunk: Chunk) -> None:
+        super().give_back(chunk)
+        self._ended = False
+        for batch in reversed(batches_of(chunk)):
+            self._push_back(batch)
+
+    def finish(self) -> None:
         if self._closed:
             return
         self._closed = True
@@ -106,12 +123,6 @@ class StreamFeed(Feed):
             warn_short(self._label, 0, None)
         elif self._asked is not None and self.taken < self._asked:
             warn_short(self._label, self.taken, self._asked)
-
-
-def _form(batch: Batch) -> tuple:
-    """What batches must have in common to share a chunk."""
-    arrays, structure = jax.tree.flatten(batch)
-    return structure, tuple((a.shape, a.dtype) for a in arrays)
 
 
 class _Stream(Source):
@@ -124,14 +135,23 @@ class _Stream(Source):
     def __init__(self, *, label: str, class_weight: dict[int, float] | None, check_finite: bool) -> None:
         self.label, self.class_weight, self.check_finite = label, class_weight, check_finite
         self._spec: Batch | None = None
+        self._recipe: Recipe | None = None
+        self._reading = threading.RLock()  # one thread at a time asks for batches
 
     @property
     def spec(self) -> Batch:
         assert self._spec is not None
         return self._spec
 
-    def _prepare(self, raw: Any, number: int) -> Batch:
+    def _prepare(self, raw: Any, number: int) -> Ready:
         """Batch ``number`` checked, in its final dtypes, with class weights applied."""
+        made = None if self._recipe is None else self._recipe(raw)
+        if made is None:
+            made = ready(self._check(raw, number))
+            self._recipe = None if self.class_weight is not None else Recipe.of(raw, made, self.check_finite)
+        return made
+
+    def _check(self, raw: Any, number: int) -> Batch:
         where = f"batch {number} of the {self.label}"
         given = unpack(raw, where)
         names = Batch(f"{where}: x", f"{where}: y", f"{where}: sample_weight")
@@ -240,18 +260,19 @@ class SequenceSource(_Stream):
             numbers = [int(i) for i in rows_in_order(count, 1, bool(shuffle), seed, round_)[start:stop]]
             expected = stop - start
         batches = self._fetch(numbers)
-        back: list[Batch] = []
+        back: list[Ready] = []
         return StreamFeed(
             lambda: back.pop() if back else next(batches, None),
             back.append,
+            self._reading,
             label=self.label,
             steps=expected,
             asked=steps,
             close=lambda: _call(self.sequence, "on_epoch_end"),
         )
 
-    def _fetch(self, numbers: Sequence[int]) -> Iterator[Batch]:
-        def load(number: int) -> Batch:
+    def _fetch(self, numbers: Sequence[int]) -> Iterator[Ready]:
+        def load(number: int) -> Ready:
             return self._prepare(self.sequence[number], number)
 
         workers = int(getattr(self.sequence, "workers", 1) or 1)
@@ -307,7 +328,7 @@ class IterableSource(_Stream):
         self.iterable = iterable
         self.repeatable = not hasattr(iterable, "__next__")
         self._batches = self._iterate()
-        self._back: list[Batch] = []
+        self._back: list[Ready] = []
         self._fresh = True
         first = self._pull()
         if first is None:
@@ -331,23 +352,25 @@ class IterableSource(_Stream):
         self, epoch: int = 0, *, shuffle: bool | str = False, seed: int = 0, steps: int | None = None
     ) -> StreamFeed:
         check_pass(self.label, epoch, shuffle, seed, steps)
-        if self.repeatable and not self._fresh and (steps is None or epoch == 0 or not self._has_more()):
-            self._batches, self._back = self._iterate(), []
-        self._fresh = False
-        spent = not self.repeatable and not self._has_more()
+        with self._reading:
+            if self.repeatable and not self._fresh and (steps is None or epoch == 0 or not self._has_more()):
+                self._batches, self._back = self._iterate(), []
+            self._fresh = False
+            spent = not self.repeatable and not self._has_more()
         return StreamFeed(
             self._pull,
-            self._back.append,
+            lambda batch: self._back.append(batch),
+            self._reading,
             label=self.label,
             steps=self.steps if steps is None else steps,
             asked=steps,
             spent=spent,
         )
 
-    def _iterate(self) -> Iterator[Batch]:
+    def _iterate(self) -> Iterator[Ready]:
         return (self._prepare(raw, number) for number, raw in enumerate(self.iterable))
 
-    def _pull(self) -> Batch | None:
+    def _pull(self) -> Ready | None:
         return self._back.pop() if self._back else next(self._batches, None)
 
     def _has_more(self) -> bool:

@@ -2,52 +2,117 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-__all__ = ["Pace", "make_loop", "run_chunk", "run_eagerly"]
+from verax.engine.compiler import Programs
+
+__all__ = ["Left", "Pace", "make_loop", "run_chunk", "run_eagerly"]
 
 #: The most steps one run of the loop can take; its tally buffers and index table have this length.
 CAPACITY = 1024
 
+#: A step's arrays of at most so many numbers stand side by side in one row, each step a row.
+_SMALL = 1024
+
 Step = Callable[[Any, Any, jax.Array], tuple[Any, Any]]
 
 
-def make_loop(step: Step) -> Callable[..., tuple[Any, Any]]:
-    """Compile ``step(carry, batch, key) -> (carry, tallies)`` into a loop over batches.
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["rows", "large"], meta_fields=["form"])
+@dataclass(frozen=True)
+class Left:
+    """What each step left behind.
+
+    A program of many small outputs spends its time on handing them over: sums of float32 are packed into one.
+
+    Attributes:
+        rows: float32 (capacity, numbers), the small arrays.
+        large: The others, each (capacity, *shape).
+        form: Their structure, and of each the shape if it is small, else None.
+    """
+
+    rows: jax.Array
+    large: tuple[jax.Array, ...]
+    form: tuple[Any, tuple[tuple[int, ...] | None, ...]]
+
+    @classmethod
+    def empty(cls, like: Any, capacity: int) -> Left:
+        """Room for ``capacity`` steps that leave arrays of these shapes."""
+        leaves, structure = jax.tree.flatten(like)
+        shapes = tuple(a.shape if a.dtype == jnp.float32 and a.size <= _SMALL else None for a in leaves)
+        large = [jnp.zeros((capacity, *a.shape), a.dtype) for a, s in zip(leaves, shapes, strict=True) if s is None]
+        width = sum(math.prod(shape) for shape in shapes if shape is not None)
+        return cls(jnp.zeros((capacity, width), jnp.float32), tuple(large), (structure, shapes))
+
+    def put(self, step: jax.Array, arrays: Any) -> Left:
+        """With what a step leaves."""
+        both = list(zip(jax.tree.leaves(arrays), self.form[1], strict=True))
+        row = [jnp.ravel(a) for a, shape in both if shape is not None]
+        rows = lax.dynamic_update_index_in_dim(self.rows, jnp.concatenate(row), step, 0) if row else self.rows
+        rest = [a for a, shape in both if shape is None]
+        large = [lax.dynamic_update_index_in_dim(b, a, step, 0) for b, a in zip(self.large, rest, strict=True)]
+        return Left(rows, tuple(large), self.form)
+
+    def fetch(self, steps: int) -> Any:
+        """What the first ``steps`` steps left, as NumPy arrays with a leading step axis."""
+        structure, shapes = self.form
+        rows, large = np.asarray(self.rows)[:steps], iter(self.large)
+        found: list[np.ndarray[Any, Any]] = []
+        at = 0
+        for shape in shapes:
+            if shape is None:
+                found.append(np.asarray(next(large))[:steps])
+                continue
+            size = math.prod(shape)
+            found.append(rows[:, at : at + size].reshape(steps, *shape))
+            at += size
+        return jax.tree.unflatten(structure, found)
+
+
+def make_loop(step: Step, *, donate: bool = False) -> Programs:
+    """Make ``step(carry, batch, key) -> (carry, tallies)`` a compiled loop over batches.
 
     The loop's trip count is an argument, so one program serves every chunk size, and the parameters are the same bit
     for bit however an epoch is cut. A step gathers its rows by index and draws from ``fold_in(key, step number)``.
+
+    Args:
+        step: What is repeated.
+        donate: Whether the carry's memory is used for the next one; see ``Programs``.
     """
 
     def loop(
         carry: Any, data: Any, index: jax.Array, count: jax.Array, key: jax.Array, numbers: jax.Array
-    ) -> tuple[Any, Any]:
+    ) -> tuple[Any, Left]:
         def batch_at(i: Any) -> Any:
-            rows = index[i]
-            return jax.tree.map(lambda a: jnp.take(a, rows, axis=0, mode="clip"), data)
+            rows = lax.dynamic_index_in_dim(index, i, keepdims=False)
+            return jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), data)
+
+        def body(i: jax.Array, both: tuple[Any, Left]) -> tuple[Any, Left]:
+            carry, left = both
+            number = lax.dynamic_index_in_dim(numbers, i, keepdims=False)
+            carry, tallies = step(carry, batch_at(i), jax.random.fold_in(key, number))
+            return carry, left.put(i, tallies)
 
         _, like = jax.eval_shape(lambda: step(carry, batch_at(0), key))
-        buffers = jax.tree.map(lambda s: jnp.zeros((index.shape[0], *s.shape), s.dtype), like)
+        return lax.fori_loop(0, count, body, (carry, Left.empty(like, index.shape[0])))
 
-        def body(i: jax.Array, both: tuple[Any, Any]) -> tuple[Any, Any]:
-            carry, buffers = both
-            carry, tallies = step(carry, batch_at(i), jax.random.fold_in(key, numbers[i]))
-            return carry, jax.tree.map(lambda b, t: b.at[i].set(t), buffers, tallies)
-
-        return jax.lax.fori_loop(0, count, body, (carry, buffers))
-
-    return jax.jit(loop)
+    return Programs(loop, donate=donate)
 
 
 def run_chunk(
-    loop: Callable[..., tuple[Any, Any]],
+    loop: Programs,
     carry: Any,
     data: Any,
     index: np.ndarray[Any, Any],
@@ -55,6 +120,8 @@ def run_chunk(
     key: Any,
     first: Any,
     capacity: int,
+    keep: Callable[[Any], None] | None = None,
+    pace: Pace | None = None,
 ) -> tuple[Any, Any]:
     """Run the loop over the batches ``index`` (steps, batch) names, and bring the tallies of each step to the host.
 
@@ -64,6 +131,9 @@ def run_chunk(
         key: The run's key.
         first: The number of the first step, or the number of each step.
         capacity: How many steps the program was made for.
+        keep: Receives the new carry. Where the loop uses up the old one, no Ctrl-C comes between: it is raised when the
+            new one is kept.
+        pace: Learns how long the steps took.
 
     Returns:
         The carry after the last step (on the device), and the tallies as NumPy arrays with a leading step axis.
@@ -71,10 +141,38 @@ def run_chunk(
     steps = len(index)
     numbers = np.zeros(capacity, np.int32)
     numbers[:steps] = first + np.arange(steps) if np.ndim(first) == 0 else first
-    padded = np.zeros((capacity, index.shape[1]), np.int32)
-    padded[:steps] = index
-    carry, buffers = loop(carry, data, padded, np.int32(steps), key, numbers)
-    return carry, jax.tree.map(lambda b: np.asarray(b)[:steps], buffers)
+    padded = index
+    if steps < capacity or index.dtype != np.int32:
+        padded = np.zeros((capacity, index.shape[1]), np.int32)
+        padded[:steps] = index
+    arguments = (carry, data, padded, np.int32(steps), key, numbers)
+    run = loop.prepare(*arguments)
+    began = time.perf_counter()
+    with uninterrupted() if loop.donate else contextlib.nullcontext():
+        carry, left = run(*arguments)
+        found = left.fetch(steps)
+        if keep is not None:
+            keep(carry)
+    if pace is not None:
+        pace.took(steps, time.perf_counter() - began)
+    return carry, found
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Generator[None]:
+    """Hold Ctrl-C back until the block has ended, where this thread is the one that receives it."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    pressed: list[tuple[int, Any]] = []
+    signal.signal(signal.SIGINT, lambda number, stack: pressed.append((number, stack)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            before(*pressed[-1])
 
 
 def run_eagerly(
@@ -96,31 +194,16 @@ class Pace:
     Args:
         limit: The most steps at a time.
         seconds: How long a chunk should take; progress and Ctrl-C are as live as that.
-        settle: Whether to choose one length and keep it: a stream's chunks are padded to it, so each length compiles.
     """
 
-    def __init__(self, limit: int, *, seconds: float = 0.15, settle: bool = False):
+    def __init__(self, limit: int, *, seconds: float = 0.15):
         self.limit = max(1, limit)
         self.seconds = seconds
-        self.settle = settle
         self.steps = 1
-        self.first = 0.0  # seconds of the first chunk: compiling and one step
         self.each = 0.0  # seconds of a step, as last seen
-        self._seen = 0
 
     def took(self, steps: int, seconds: float) -> None:
-        """Learn from a chunk; the first one is not counted, it compiles."""
-        self._seen += 1
-        if self._seen == 1:
-            self.first = seconds
-            self.steps = 1 if self.settle else min(8, self.limit)
-            return
+        """Learn from a chunk: how long it ran, without what it took to compile."""
         self.each = seconds / steps
-        if self.settle and self._seen > 2:
-            return
         wanted = math.floor(self.seconds * steps / max(seconds, 1e-6))
-        if self.settle:
-            wanted = 2 ** max(0, math.floor(math.log2(max(wanted, 1))))
-            self.steps = max(1, min(wanted, self.limit))
-        else:
-            self.steps = max(1, min(wanted, 16 * steps, self.limit))
+        self.steps = max(1, min(wanted, 16 * steps, self.limit))

@@ -104,12 +104,12 @@ class Objective:
     arrange: Callable[[Any], list[Any]]
     seen: dict[Any, Seen] = field(default_factory=dict)
 
-    def what_ran(self, mode: ModeMap) -> Seen:
-        """What a pass in this mode was observed to do, with the layers trainable that are so now."""
-        return self.seen[self._key(mode)]
+    def what_ran(self, mode: ModeMap, tree: Tree | None = None) -> Seen:
+        """What a pass in this mode was observed to do, with the layers trainable that are so now (or in ``tree``)."""
+        return self.seen[self._key(mode, tree)]
 
-    def _key(self, mode: ModeMap) -> Any:
-        return mode.key(), tuple(layer.trainable for layer, _ in Tree.of(self.model).layers.values())
+    def _key(self, mode: ModeMap, tree: Tree | None = None) -> Any:
+        return mode.key(), (tree or Tree.of(self.model)).flags()
 
     def observe(
         self,

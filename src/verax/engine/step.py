@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from verax.errors import StateError
 from verax.frame.mode import Mode, ModeMap
 
-__all__ = ["Carry", "Constrained", "Pass", "Rule", "measure_step", "train_step"]
+__all__ = ["Carry", "Constrained", "Pass", "Rule", "Scaling", "measure_step", "train_step"]
 
 
 class Carry(NamedTuple):
@@ -28,12 +29,12 @@ class Carry(NamedTuple):
     params: Mapping[str, jax.Array]
     state: Mapping[str, jax.Array]
     opt: Any
-    step: jax.Array
+    step: jax.Array | np.ndarray[Any, Any]
 
     @classmethod
     def begin(cls, params: Mapping[str, jax.Array], state: Mapping[str, jax.Array], opt: Any, step: int = 0) -> Carry:
         """A carry at a given step."""
-        return cls(params, state, opt, jnp.asarray(step, jnp.int32))
+        return cls(params, state, opt, np.asarray(step, np.int32))
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,22 @@ class Rule(Protocol):
         ...
 
 
+@runtime_checkable
+class Scaling(Rule, Protocol):
+    """A rule that wants the objective scaled before it is differentiated, and may refuse a step that overflowed.
+
+    ``update`` takes the gradients of the scaled objective, and returns the parameters it was given when it refuses.
+    """
+
+    def scale_loss(self, loss: Any, opt_state: Any) -> Any:
+        """The objective -> what to differentiate."""
+        ...
+
+    def skipped(self, opt_state: Any) -> int | jax.Array:
+        """How many steps were refused so far; a number where none can be."""
+        ...
+
+
 @dataclass(frozen=True)
 class Constrained:
     """A rule after which some parameters are brought back to where they may be.
@@ -76,14 +93,35 @@ class Constrained:
     constraints: Mapping[str, Callable[[jax.Array], jax.Array]]
 
     def update(self, grads: Any, opt_state: Any, params: Any) -> tuple[Any, Any]:
-        """The rule's update, then the constraints."""
-        params, opt_state = self.rule.update(grads, opt_state, params)
-        kept = {path: self.constraints[path](v) if path in self.constraints else v for path, v in params.items()}
-        return kept, opt_state
+        """The rule's update, then the constraints; a step that is refused ends in the parameters it began with."""
+        changed, after = self.rule.update(grads, opt_state, params)
+        kept = {path: constraint(changed[path]) for path, constraint in self.constraints.items()}
+        return {**changed, **_if_taken(self, opt_state, after, kept, params)}, after
+
+    def scale_loss(self, loss: Any, opt_state: Any) -> Any:
+        """As the rule scales it."""
+        return self.rule.scale_loss(loss, opt_state) if isinstance(self.rule, Scaling) else loss
+
+    def skipped(self, opt_state: Any) -> int | jax.Array:
+        """As the rule counts them."""
+        return self.rule.skipped(opt_state) if isinstance(self.rule, Scaling) else 0
+
+
+def _if_taken(
+    rule: Rule, before: Any, after: Any, new: Mapping[str, jax.Array], old: Mapping[str, jax.Array]
+) -> dict[str, jax.Array]:
+    """``new``, or the same paths of ``old`` when the rule refused the step between two of its states."""
+    taken = True if not isinstance(rule, Scaling) else rule.skipped(after) == rule.skipped(before)
+    if isinstance(taken, bool):  # the rule refuses nothing
+        return dict(new)
+    return {path: jnp.where(taken, value, old[path]) for path, value in new.items()}
 
 
 def train_step(observe: Pass, rule: Rule, carry: Carry, batch: Any, *, key: jax.Array) -> tuple[Carry, Any]:
-    """Take one step; the tallies were measured before the update.
+    """Take one step; the tallies were measured before the update, of the objective as it is.
+
+    A rule with ``scale_loss`` is given the gradients of the scaled objective. When it refuses the step, the next carry
+    has this one's parameters and state: what layers assigned in a pass that overflowed is not kept.
 
     Raises:
         StateError: When the pass is an inference pass: parameters cannot be updated from INFER. (Layers may still run
@@ -98,11 +136,13 @@ def train_step(observe: Pass, rule: Rule, carry: Carry, batch: Any, *, key: jax.
         )
 
     def objective(params: Mapping[str, jax.Array]) -> tuple[jax.Array, tuple[dict[str, jax.Array], Any]]:
-        return observe(params, carry.state, batch, key=key)
+        value, left = observe(params, carry.state, batch, key=key)
+        return rule.scale_loss(value, carry.opt) if isinstance(rule, Scaling) else value, left
 
     gradient = jax.value_and_grad(objective, has_aux=True)
     (_, (state, tallies)), grads = gradient(carry.params)
     params, opt = rule.update(grads, carry.opt, carry.params)
+    state = _if_taken(rule, carry.opt, opt, state, carry.state)
     return Carry(params, state, opt, carry.step + 1), tallies
 
 

@@ -216,7 +216,9 @@ def _after(layer: Layer, frame: Frame, inputs: Any, masks: Any, output: Any) -> 
     regularizer = layer.activity_regularizer
     if regularizer is not None:
         for leaf in leaves:
-            frame.penalize(frame.place(layer).path or layer.name, regularizer(leaf) / max(leaf.shape[0], 1))
+            # A sum of squares overflows float16 at 65504.
+            wide = leaf.astype("float32") if leaf.dtype in (jnp.float16, jnp.bfloat16) else leaf
+            frame.penalize(frame.place(layer).path or layer.name, regularizer(wide) / max(leaf.shape[0], 1))
     given = {id(leaf) for leaf in jax.tree.leaves(inputs)}
     made = [leaf for leaf in leaves if id(leaf) not in given]
     if made and all(id(leaf) in frame.masks for leaf in made):

@@ -320,8 +320,8 @@ def values(layer: Layer) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     tree = Tree.of(layer)
     _check_built(layer)
     return (
-        {path: v._value for path, v in tree.params().items()},
-        {path: v._value for path, v in tree.state().items()},
+        {path: v.own() for path, v in tree.params().items()},
+        {path: v.own() for path, v in tree.state().items()},
     )
 
 
@@ -342,6 +342,7 @@ def load_values(layer: Layer, *tables: Mapping[str, Any]) -> None:
             pairs.append((by_path[path], value))
     for variable, value in pairs:
         variable._value = value if isinstance(value, jax.Array) else jnp.asarray(value, variable.dtype)
+        variable._lent = False
 
 
 def pure(layer: Layer) -> Callable[..., tuple[Any, dict[str, jax.Array]]]:

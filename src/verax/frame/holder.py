@@ -36,6 +36,7 @@ class Core:
     variables: list[Variable] = field(default_factory=list)
     declared_shape: tuple[int | None, ...] | None = None
     activity_regularizer: Callable[[Any], Any] | None = None
+    remat: Any = None  # the RematScope by which it is recomputed, if any
 
 
 class Holder:

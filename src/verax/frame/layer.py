@@ -20,6 +20,7 @@ from verax.frame.holder import Holder
 from verax.frame.mode import Mode
 from verax.frame.names import automatic_name
 from verax.frame.policy import DTypePolicy
+from verax.frame.remat import ALWAYS, call_again, chosen, remat
 from verax.frame.seeds import next_key
 from verax.frame.symbolic import SymbolicTensor, infer_spec, is_symbolic, symbolic_call
 from verax.frame.variable import Variable
@@ -55,6 +56,8 @@ class Layer(Holder):
         dtype: A dtype or policy name; the global policy when None.
         activity_regularizer: A function output -> scalar; its value over the number of rows is a penalty.
         input_shape: The shape of one row, for a first layer of ``Sequential`` without an ``Input``.
+        remat: Whether what it computes is computed again in the backward pass instead of kept for it: the same numbers,
+            less memory, the time of one more forward pass. What ``RematScope`` says when None.
 
     To write a layer::
 
@@ -90,6 +93,7 @@ class Layer(Holder):
         dtype: Any = None,
         activity_regularizer: Callable[[Any], Any] | None = None,
         input_shape: tuple[int | None, ...] | None = None,
+        remat: bool | None = None,
     ):
         core = self._core
         if name is not None and (not isinstance(name, str) or "/" in name or not name):
@@ -100,6 +104,7 @@ class Layer(Holder):
         core.trainable = trainable
         core.policy = DTypePolicy.of(dtype)
         core.activity_regularizer = activity_regularizer
+        core.remat = chosen(remat)
         if input_shape is not None:
             core.declared_shape = (None, *input_shape)
 
@@ -212,6 +217,8 @@ class Layer(Holder):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         frame = active_frame()
         if frame is not None:
+            if self._core.remat is not None:
+                return call_again(self._core.remat, self, frame, args, kwargs)
             return call_in_frame(self, frame, args, kwargs)
         if any(is_symbolic(leaf) for leaf in jax.tree.leaves((args, kwargs), is_leaf=is_symbolic)):
             return symbolic_call(self, args, kwargs)
@@ -240,6 +247,18 @@ class Layer(Holder):
 
         spec = jax.tree.map(lambda s: SymbolicTensor(tuple(s), dtype), input_shape, is_leaf=is_shape)
         return jax.tree.map(lambda t: t.shape, infer_spec(self, (spec,), {}), is_leaf=is_symbolic)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, captured when the layer was made; ``remat`` where it is recomputed."""
+        again = {"remat": True} if self._core.remat is ALWAYS else {}
+        return {**super().get_config(), **again}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Any:
+        """A new layer with the arguments ``get_config`` gave."""
+        again = config.get("remat") is True  # a layer may be recomputed whose constructor has no such argument
+        layer = super().from_config({k: v for k, v in config.items() if k != "remat" or not again})
+        return remat(layer) if again else layer
 
     @property
     def activity_regularizer(self) -> Callable[[Any], Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -11,19 +11,21 @@ from verax.errors import FrameError
 from verax.frame.current import active_frame, current
 from verax.frame.frame import Frame
 from verax.frame.tree import Tree
+from verax.frame.variable import Variable
 
 if TYPE_CHECKING:
     from verax.frame.layer import Layer
 
-__all__ = ["lift"]
+__all__ = ["carry", "is_built", "lift"]
 
 
 def lift(transform: Callable[..., Any], layer: Layer) -> Callable[..., Any]:
     """A jax transformation around a layer inside a model's ``call``, with what the layer leaves behind carried out.
 
     ``transform`` receives a pure function ``f(values, key, *args) -> (output, left behind)`` and returns one of the
-    same signature: ``verax.lift(jax.checkpoint, self.block)(x)`` recomputes the block in the backward pass.
-    Assignments, penalties, draws, masks and links come out as if the layer had been called itself.
+    same signature: ``verax.lift(jax.checkpoint, self.block)(x)`` recomputes the block in the backward pass, as
+    ``remat=True`` in the block does. Assignments, penalties, draws, masks and links come out as if the layer had been
+    called itself.
     """
 
     def lifted(*args: Any) -> Any:
@@ -35,52 +37,101 @@ def lift(transform: Callable[..., Any], layer: Layer) -> Callable[..., Any]:
                 do="Outside of a model, transform verax.pure(layer).",
             )
         outer.check_trace("a lifted layer was called")
-        if not layer.built:
+        if not is_built(layer):
             return layer(*args)  # shapes only: the build is the same call under jax.eval_shape
         variables = [variable for variable, _ in Tree.of(layer).variables.values()]
-        weights = {str(i): outer.updates.get(id(v), outer.values[id(v)]) for i, v in enumerate(variables)}
-        masks = {str(i): outer.masks[id(a)][1] for i, a in enumerate(jax.tree.leaves(args)) if id(a) in outer.masks}
-        inners: list[tuple[Frame, dict[str, str]]] = []
-
-        def run(values: Any, key: jax.Array | None, *args: Any) -> Any:
-            weights, masks = values
-            inner = Frame(
-                outer.tree,
-                {**outer.values, **{id(variables[int(i)]): w for i, w in weights.items()}},
-                outer.modes,
-                key,
-                observed=outer.observed,
-                unknown=outer.unknown,
-                draws=dict(outer.draws),
-                stack=list(outer.stack),
-                forced=list(outer.forced),
-            )
-            leaves = jax.tree.leaves(args)
-            inner.masks = {id(leaves[int(i)]): (leaves[int(i)], mask) for i, mask in masks.items()}
-            token = current.set(inner)
-            try:
-                output = layer(*args)
-            finally:
-                current.reset(token)
-            updates = {str(i): inner.updates[id(v)] for i, v in enumerate(variables) if id(v) in inner.updates}
-            ends = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(output))}
-            marks = {i: inner.masks[id(leaf)][1] for i, leaf in ends.items() if id(leaf) in inner.masks}
-            links = {i: inner.links[id(leaf)] for i, leaf in ends.items() if id(leaf) in inner.links}
-            inners.append((inner, {i: kind for i, (_, kind, _) in links.items()}))
-            return output, (updates, inner.penalties, marks, {i: logits for i, (_, _, logits) in links.items()})
-
-        output, (updates, penalties, marks, logits) = transform(run)((weights, masks), outer.key, *args)
-        inner, kinds = inners[-1]
-        outer.draws = inner.draws
-        for i, value in updates.items():
-            outer.assign(variables[int(i)], value)
-        for path, value in penalties.items():
-            outer.penalize(path, value)
-        leaves = jax.tree.leaves(output)
-        for i, mask in marks.items():
-            outer.masks[id(leaves[int(i)])] = (leaves[int(i)], mask)
-        for i, value in logits.items():
-            outer.links[id(leaves[int(i)])] = (leaves[int(i)], kinds[i], value)
-        return output
+        return carry(outer, transform, layer, args, variables)[0]
 
     return lifted
+
+
+def carry(
+    outer: Frame,
+    transform: Callable[..., Any],
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    variables: Iterable[Variable] = (),
+) -> tuple[Any, dict[int, int]]:
+    """Run ``function(*args)`` through a transformation, in a frame of its own, and bring out what it leaves behind.
+
+    Args:
+        outer: The frame of the call.
+        transform: From ``f(values, key, *args) -> (output, left behind)`` to a function of the same signature.
+        function: What is transformed: a layer, or a function that calls layers.
+        args: Structures of arrays.
+        variables: Those whose values go through the transformation in ``values``; others are constants to it.
+
+    Returns:
+        The output, and which of its leaves are leaves of ``args`` returned as they are (output's -> argument's place).
+    """
+    through = {str(i): variable for i, variable in enumerate(variables)}
+    weights = {i: outer.updates.get(id(v), outer.values[id(v)]) for i, v in through.items()}
+    masks = {str(i): outer.masks[id(a)][1] for i, a in enumerate(jax.tree.leaves(args)) if id(a) in outer.masks}
+    inners: list[tuple[Frame, dict[str, str], dict[int, int]]] = []
+
+    def run(values: Any, key: jax.Array | None, *args: Any) -> Any:
+        weights, masks = values
+        inner = Frame(
+            outer.tree,
+            {**outer.values, **outer.updates, **{id(through[i]): w for i, w in weights.items()}},
+            outer.modes,
+            key,
+            observed=outer.observed,
+            unknown=outer.unknown,
+            draws=dict(outer.draws),
+            shapes=outer.shapes,
+            built=outer.built,
+            stack=list(outer.stack),
+            forced=list(outer.forced),
+        )
+        leaves = jax.tree.leaves(args)
+        inner.masks = {id(leaves[int(i)]): (leaves[int(i)], mask) for i, mask in masks.items()}
+        token = current.set(inner)
+        try:
+            output = function(*args)
+        finally:
+            current.reset(token)
+        ends = jax.tree.leaves(output)
+        places = {id(leaf): place for place, leaf in enumerate(leaves)}
+        same = {i: places[id(leaf)] for i, leaf in enumerate(ends) if id(leaf) in places}
+        marks = {str(i): inner.masks[id(leaf)][1] for i, leaf in enumerate(ends) if id(leaf) in inner.masks}
+        links = {str(i): inner.links[id(leaf)] for i, leaf in enumerate(ends) if id(leaf) in inner.links}
+        inners.append((inner, {i: kind for i, (_, kind, _) in links.items()}, same))
+        return output, (
+            {str(i): value for i, value in inner.updates.items()},
+            {str(i): value for i, (value, _) in inner.followed.items()},
+            inner.penalties,
+            marks,
+            {i: logits for i, (_, _, logits) in links.items()},
+        )
+
+    output, (updates, followed, penalties, marks, logits) = transform(run)((weights, masks), outer.key, *args)
+    inner, kinds, same = inners[-1]
+    if inner.draws != outer.draws:
+        outer.check_trace("a layer drew")
+        outer.draws = inner.draws
+    for i, value in updates.items():
+        outer.assign(inner.tree.variables[int(i)][0], value)
+    for i, value in followed.items():
+        outer.followed[int(i)] = (value, inner.followed[int(i)][1])
+    for path, value in penalties.items():
+        outer.penalize(path, value)
+    leaves = jax.tree.leaves(output)
+    for i, mask in marks.items():
+        outer.masks[id(leaves[int(i)])] = (leaves[int(i)], mask)
+    for i, value in logits.items():
+        outer.links[id(leaves[int(i)])] = (leaves[int(i)], kinds[i], value)
+    return output, same
+
+
+def is_built(layer: Layer) -> bool:
+    """Whether a layer and all layers it holds are built."""
+    seen: set[int] = set()
+
+    def visit(one: Any) -> bool:
+        if isinstance(one, Variable) or id(one) in seen:
+            return True
+        seen.add(id(one))
+        return one.built and all(visit(child) for _, _, child in one.children())
+
+    return visit(layer)

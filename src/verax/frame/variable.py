@@ -39,6 +39,8 @@ class Variable:
     <Variable 'v', shape (2,), float32>
     """
 
+    _lent = False  # a running loop owns the array and will use up its memory
+
     def __init__(
         self,
         initial: Any,
@@ -99,7 +101,11 @@ class Variable:
     def value(self) -> jax.Array:
         """The value here and now: the frame's inside ``pure``, the variable's own outside."""
         frame = active_frame()
-        return self._value if frame is None else frame.read(self)
+        return self.own() if frame is None else frame.read(self)
+
+    def own(self) -> jax.Array:
+        """The variable's own value: an array that stays, also where a running loop will use up the memory it is in."""
+        return jnp.copy(self._value) if self._lent else self._value
 
     def assign(self, value: Any) -> None:
         """Set the value: collected by the frame inside ``pure``, kept by the variable outside."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from verax.layers.activation import ELU, LeakyReLU, PReLU, ReLU, Softmax
+from verax.layers.attention import AdditiveAttention, Attention
 from verax.layers.base import Input, InputLayer, InputSpec, Layer, layer_registry
 from verax.layers.convolutional import Conv1D, Conv2D, Conv2DTranspose, Conv3D, DepthwiseConv2D
 from verax.layers.core import Activation, Dense, Embedding, Identity, Lambda, Masking
+from verax.layers.einsum_dense import EinsumDense
 from verax.layers.gated import GRU, LSTM
 from verax.layers.merging import (
     Add,
@@ -25,6 +27,7 @@ from verax.layers.merging import (
     multiply,
     subtract,
 )
+from verax.layers.multi_head_attention import GroupQueryAttention, MultiHeadAttention
 from verax.layers.normalization import BatchNormalization, LayerNormalization
 from verax.layers.pooling import (
     AveragePooling1D,
@@ -90,7 +93,9 @@ __all__ = [
     "Activation",
     "ActivityRegularization",
     "Add",
+    "AdditiveAttention",
     "AlphaDropout",
+    "Attention",
     "Average",
     "AveragePooling1D",
     "AveragePooling2D",
@@ -114,6 +119,7 @@ __all__ = [
     "DepthwiseConv2D",
     "Dot",
     "Dropout",
+    "EinsumDense",
     "Embedding",
     "Flatten",
     "GaussianDropout",
@@ -130,6 +136,7 @@ __all__ = [
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
+    "GroupQueryAttention",
     "Identity",
     "Input",
     "InputLayer",
@@ -147,6 +154,7 @@ __all__ = [
     "MaxPooling3D",
     "Maximum",
     "Minimum",
+    "MultiHeadAttention",
     "Multiply",
     "PReLU",
     "Permute",

@@ -40,6 +40,7 @@ class LayerArguments(TypedDict, total=False):
     trainable: bool
     dtype: Any
     input_shape: tuple[int | None, ...] | None
+    remat: bool | None
 
 
 def as_float(layer: Layer, x: jax.Array) -> jax.Array:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 import jax
-from jax import lax
 
 from verax import activations, constraints, initializers, regularizers
 from verax.errors import InputError, ShapeError, UnknownNameError
@@ -19,17 +18,11 @@ from verax.layers.base import (
     image_format,
     layer_registry,
 )
-from verax.ops.convolution import convolve
+from verax.ops.convolution import convolve, convolve_transposed
 
 __all__ = ["Conv1D", "Conv2D", "Conv2DTranspose", "Conv3D", "DepthwiseConv2D"]
 
 _AXES = "DHW"
-
-
-def _numbers(rank: int, data_format: str) -> tuple[str, str, str]:
-    space = _AXES[3 - rank :]
-    image = f"NC{space}" if data_format == "channels_first" else f"N{space}C"
-    return image, f"{space}IO", image
 
 
 class _Convolution(Layer):
@@ -405,14 +398,13 @@ class Conv2DTranspose(_Convolution):
 
     def call(self, x: jax.Array) -> jax.Array:
         """Apply the transposed convolution to ``x``."""
-        x = lax.conv_transpose(
+        x = convolve_transposed(
             as_float(self, x),
             self.kernel.value,
             self.strides,
             [self._pads(axis) for axis in range(self.rank)],
-            rhs_dilation=self.dilation_rate,
-            dimension_numbers=_numbers(self.rank, self.data_format),
-            transpose_kernel=True,
+            self.dilation_rate,
+            channels_last=self.data_format == "channels_last",
         )
         return self.finish(x)
 

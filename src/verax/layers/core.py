@@ -14,6 +14,7 @@ from jax.core import Tracer
 from verax import activations, constraints, initializers, regularizers
 from verax.errors import DataError, InputError, ShapeError
 from verax.layers.base import InputSpec, Layer, LayerArguments, along_axis, as_float, layer_registry
+from verax.ops.contraction import product
 
 __all__ = ["Activation", "Dense", "Embedding", "Identity", "Lambda", "Masking"]
 
@@ -94,7 +95,7 @@ class Dense(Layer):
 
     def call(self, x: jax.Array) -> jax.Array:
         """Map ``x`` (batch, ..., features) to (batch, ..., units)."""
-        x = jnp.matmul(as_float(self, x), self.kernel.value)
+        x = product(as_float(self, x), self.kernel.value)
         if self.bias is not None:
             x = x + along_axis(self.bias.value, x.ndim, -1)
         return x if self.activation is None else self.activation(x)

@@ -7,8 +7,10 @@ from typing import Any, Unpack
 import jax
 import jax.numpy as jnp
 
+from verax import activations
 from verax.layers.base import LayerArguments, along_axis, layer_registry
 from verax.layers.rnn import _Recurrent, kept
+from verax.ops.recurrent import gru, lstm
 
 __all__ = ["GRU", "LSTM"]
 
@@ -109,6 +111,19 @@ class LSTM(_Recurrent):
             [self.bias_initializer((n,), dtype), jnp.ones(n, dtype), self.bias_initializer((2 * n,), dtype)]
         )
 
+    def fast(
+        self,
+        projected: jax.Array,
+        states: tuple[jax.Array, ...],
+        kernel: jax.Array,
+        bias: jax.Array | None,
+        counts: jax.Array | None,
+    ) -> tuple[tuple[jax.Array, ...], jax.Array | None] | None:
+        """The recurrence with tanh and sigmoid."""
+        if self.activation is not activations.tanh or self.recurrent_activation is not activations.sigmoid:
+            return None
+        return lstm(projected, kernel, (states[0], states[1]), counts, sequences=self.return_sequences)
+
     def step(
         self,
         projected: jax.Array,
@@ -204,6 +219,20 @@ class GRU(_Recurrent):
             return None, None
         bias = self.bias.value
         return (bias[0], bias[1]) if self.reset_after else (bias, None)
+
+    def fast(
+        self,
+        projected: jax.Array,
+        states: tuple[jax.Array, ...],
+        kernel: jax.Array,
+        bias: jax.Array | None,
+        counts: jax.Array | None,
+    ) -> tuple[tuple[jax.Array, ...], jax.Array | None] | None:
+        """The recurrence with tanh and sigmoid where the reset gate acts after the product."""
+        standard = self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid
+        if not (standard and self.reset_after):
+            return None
+        return gru(projected, kernel, bias, (states[0],), counts, sequences=self.return_sequences)
 
     def step(
         self,

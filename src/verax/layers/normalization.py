@@ -11,6 +11,7 @@ from jax import lax
 from verax import constraints, initializers, regularizers
 from verax.errors import InputError, ShapeError
 from verax.layers.base import InputSpec, Layer, LayerArguments, along_axis, layer_registry
+from verax.ops.batch_norm import moments, normalize
 
 __all__ = ["BatchNormalization", "LayerNormalization"]
 
@@ -170,30 +171,24 @@ class BatchNormalization(_ScaleAndCenter):
         inverse = lax.rsqrt(variance + self.epsilon)
         if self.gamma is not None:
             inverse = inverse * self.gamma.value
-        y = (wide - along_axis(mean, x.ndim, self.axis)) * along_axis(inverse, x.ndim, self.axis)
-        if self.beta is not None:
-            y = y + along_axis(self.beta.value, x.ndim, self.axis)
-        return y.astype(self.compute_dtype)
+        beta = None if self.beta is None else self.beta.value
+        return normalize(wide, mean, inverse, beta, self.axis).astype(self.compute_dtype)
 
     def _observe(self, x: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """The batch's mean and variance, (channels,) each; the moving averages follow them."""
-        axes = tuple(i for i in range(x.ndim) if i != self.axis % x.ndim)
-        if mask is None:
-            mean = jnp.mean(x, axes)
-            variance = jnp.mean(jnp.square(x - along_axis(mean, x.ndim, self.axis)), axes)
-        else:
-            mean, variance = self._masked_moments(x, mask, axes)
+        mean, variance = moments(x, self.axis) if mask is None else self._masked_moments(x, mask)
         self.follow(self.moving_mean, mean, self.momentum)
         self.follow(self.moving_variance, variance, self.momentum)
         return mean, variance
 
-    def _masked_moments(self, x: jax.Array, mask: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    def _masked_moments(self, x: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
         if mask.shape != x.shape[:-1]:
             raise ShapeError(
                 f"BatchNormalization {self.name!r} was called with a mask.",
                 received=f"a mask of shape {tuple(mask.shape)} for an input of shape {tuple(x.shape)}",
                 because="the mask has the input's shape without its last axis",
             )
+        axes = tuple(i for i in range(x.ndim) if i != self.axis % x.ndim)
         counts = jnp.broadcast_to(mask.astype(bool)[..., None], x.shape)
         # A batch without a single counting place has moments 0, as in Keras.
         n = jnp.maximum(jnp.sum(counts.astype(x.dtype), axes), 1.0)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import lax
 
 from verax.errors import ShapeError, UnknownNameError
 from verax.layers.base import (
@@ -20,6 +17,7 @@ from verax.layers.base import (
     image_format,
     layer_registry,
 )
+from verax.ops.pooling import average_pool, max_pool
 
 __all__ = [
     "AveragePooling1D",
@@ -59,10 +57,10 @@ class _Pooling(Layer):
         self.data_format = image_format(data_format)
         self.input_spec = InputSpec(ndim=self.rank + 2)
 
-    def windows(self, x: jax.Array, start: Any, combine: Any) -> jax.Array:
-        """Each window of ``x``, folded."""
-        first = self.data_format == "channels_first"
-        sizes = x.shape[2:] if first else x.shape[1:-1]
+    def arguments_for(self, x: jax.Array) -> dict[str, Any]:
+        """How windows move over ``x``, for the operations of ``verax.ops.pooling``."""
+        last = self.data_format == "channels_last"
+        sizes = x.shape[1:-1] if last else x.shape[2:]
         if self.padding == "valid" and any(n < p for n, p in zip(sizes, self.pool_size, strict=True)):
             raise ShapeError(
                 f"{type(self).__name__} {self.name!r} was called.",
@@ -70,32 +68,25 @@ class _Pooling(Layer):
                 because=f"a window of {self.pool_size} does not fit into {tuple(sizes)}",
                 do="Use padding='same', a smaller window, or fewer poolings before it.",
             )
-
-        def whole(numbers: tuple[int, ...]) -> tuple[int, ...]:
-            return (1, 1, *numbers) if first else (1, *numbers, 1)
-
-        return lax.reduce_window(x, start, combine, whole(self.pool_size), whole(self.strides), self.padding.upper())
+        return {
+            "window": self.pool_size,
+            "strides": self.strides,
+            "padding": self.padding.upper(),
+            "channels_last": last,
+        }
 
 
 class _MaxPooling(_Pooling):
     def call(self, x: jax.Array) -> jax.Array:
         """The maximum of each window of ``x``."""
-        lowest = -np.inf if jnp.issubdtype(x.dtype, jnp.floating) else np.iinfo(x.dtype).min
-        return self.windows(x, np.asarray(lowest, x.dtype)[()], lax.max)
+        return max_pool(x, **self.arguments_for(x))
 
 
 class _AveragePooling(_Pooling):
     def call(self, x: jax.Array) -> jax.Array:
         """The average of each window of ``x``."""
         x = as_float(self, x)
-        zero = np.zeros((), x.dtype)[()]
-        total = self.windows(x, zero, lax.add)
-        if self.padding == "valid":
-            return total / math.prod(self.pool_size)
-        # Places outside of the input do not count; how many lie inside is the same for every row and channel.
-        first = self.data_format == "channels_first"
-        shape = (1, 1, *x.shape[2:]) if first else (1, *x.shape[1:-1], 1)
-        return total / self.windows(jnp.ones(shape, x.dtype), zero, lax.add)
+        return average_pool(x, **self.arguments_for(x))
 
 
 @layer_registry.add

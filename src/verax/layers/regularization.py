@@ -19,6 +19,7 @@ from verax.layers.base import (
     image_format,
     layer_registry,
 )
+from verax.ops.draws import draw_mask, kept_fraction
 
 __all__ = [
     "ActivityRegularization",
@@ -50,19 +51,20 @@ class _Noise(Layer):
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array, noise_shape: tuple[int, ...] | None = None) -> jax.Array:
-    """``x / (1 - rate)`` with probability ``1 - rate``, else 0: the expectation stays."""
+    """``x / p`` with probability p, else 0: the expectation stays; p is ``1 - rate`` as ``kept_fraction`` rounds it."""
     if rate == 1.0:
         return jnp.zeros_like(x)
-    keep = jax.random.bernoulli(key, 1.0 - rate, x.shape if noise_shape is None else noise_shape)
-    return jnp.where(keep, x / (1.0 - rate), jnp.zeros_like(x))
+    keep = draw_mask(key, rate, x.shape if noise_shape is None else noise_shape)
+    return jnp.where(keep, x / kept_fraction(rate), jnp.zeros_like(x))
 
 
 @layer_registry.add
 class Dropout(_Noise):
     """Sets elements to 0 in training and scales the others, so that the expectation stays (Srivastava et al., 2014).
 
-    In training: ``x * mask / (1 - rate)``, mask 1 with probability ``1 - rate``; otherwise ``x``. The mask follows from
-    the pass's key, the layer's place and how often it was called: it does not depend on other layers' draws.
+    In training: ``x * mask / p``, mask 1 with probability p; otherwise ``x``. p is ``1 - rate`` rounded to 16 bits (to
+    32 bits for rates within 2^-8 of 0 or 1). The mask follows from the pass's key, the layer's place and how often it
+    was called: it does not depend on other layers' draws.
 
     Args:
         rate: The probability of dropping, from 0 to 1.
@@ -251,9 +253,10 @@ class AlphaDropout(Dropout):
         # What SELU tends to for large negative inputs, -scale * alpha, takes the place of 0; an affine map undoes the
         # change of mean and variance.
         low = -1.0507009873554805 * 1.6732632423543772
-        a = ((1.0 - self.rate) * (1.0 + self.rate * low**2)) ** -0.5
-        keep = jax.random.bernoulli(self.noise_key(), 1.0 - self.rate, self._mask_shape(x))
-        return a * jnp.where(keep, x, jnp.full_like(x, low)) - a * low * self.rate
+        kept = kept_fraction(self.rate)
+        a = (kept * (1.0 + (1.0 - kept) * low**2)) ** -0.5
+        keep = draw_mask(self.noise_key(), self.rate, self._mask_shape(x))
+        return a * jnp.where(keep, x, jnp.full_like(x, low)) - a * low * (1.0 - kept)
 
 
 @layer_registry.add

@@ -7,13 +7,15 @@ from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from verax import activations, constraints, initializers, regularizers
 from verax.errors import InputError, ShapeError
+from verax.frame.speed import fast_kernels
 from verax.frame.variable import Variable
 from verax.layers.base import InputSpec, Layer, LayerArguments, along_axis, as_float, check_rate, layer_registry
 from verax.layers.regularization import dropout
+from verax.ops.contraction import product
+from verax.ops.recurrent import recur
 
 __all__ = ["SimpleRNN", "kept"]
 
@@ -137,6 +139,23 @@ class _Recurrent(Layer):
         """
         raise NotImplementedError
 
+    def fast(
+        self,
+        projected: jax.Array,
+        states: tuple[jax.Array, ...],
+        kernel: jax.Array,
+        bias: jax.Array | None,
+        counts: jax.Array | None,
+    ) -> tuple[tuple[jax.Array, ...], jax.Array | None] | None:
+        """The whole recurrence by a kernel of its own, as ``recur`` returns it; None where there is none.
+
+        Args:
+            projected: (time, batch, gates * units).
+            states, kernel, bias: As in ``step``.
+            counts: (time, batch), False where a step changes nothing.
+        """
+        return None
+
     def call(
         self, sequences: jax.Array, initial_state: Sequence[jax.Array] | jax.Array | None = None, mask: Any = None
     ) -> Any:
@@ -153,23 +172,27 @@ class _Recurrent(Layer):
         states = self._first_states(x, initial_state)
         input_keep, state_keep = self._dropped(x, states[0])
         bias, recurrent_bias = self.biases()
-        projected = jnp.matmul(x if input_keep is None else x * input_keep[:, None], self.kernel.value)
+        # Time first, before the inputs become several times as wide.
+        x = jnp.swapaxes(x if input_keep is None else x * input_keep[:, None], 0, 1)
+        counts = None if mask is None else jnp.swapaxes(mask.astype(bool), 0, 1)
+        if self.go_backwards:
+            x, counts = jnp.flip(x, 0), None if counts is None else jnp.flip(counts, 0)
+        projected = product(x, self.kernel.value)
         if bias is not None:
             projected = projected + along_axis(bias, 3, -1)
-        steps: Any = (jnp.swapaxes(projected, 0, 1), None if mask is None else jnp.swapaxes(mask.astype(bool), 0, 1))
         kernel = self.recurrent_kernel.value
-
-        def one(states: tuple[jax.Array, ...], step: Any) -> tuple[tuple[jax.Array, ...], jax.Array | None]:
-            inputs, counts = step
-            new = self.step(inputs, states, kernel, recurrent_bias, state_keep)
-            if counts is not None:
-                new = tuple(jnp.where(counts[:, None], a, b) for a, b in zip(new, states, strict=True))
-            return new, new[0] if self.return_sequences else None
-
-        n = x.shape[1]
-        if self.go_backwards:
-            steps = jax.tree.map(lambda s: jnp.flip(s, 0), steps)
-        states, outputs = lax.scan(one, states, steps, unroll=max(n, 1) if self.unroll else 1)
+        fast = fast_kernels() and state_keep is None and not self.unroll
+        found = self.fast(projected, states, kernel, recurrent_bias, counts) if fast else None
+        if found is None:
+            found = recur(
+                lambda inputs, states: self.step(inputs, states, kernel, recurrent_bias, state_keep),
+                projected,
+                states,
+                counts,
+                sequences=self.return_sequences,
+                unroll=max(x.shape[0], 1) if self.unroll else 1,
+            )
+        states, outputs = found
         output = states[0] if outputs is None else jnp.swapaxes(outputs, 0, 1)
         return [output, *states] if self.return_state else output
 

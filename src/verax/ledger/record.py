@@ -41,17 +41,20 @@ class EpochRecord:
     modes: tuple[LayerMode, ...] = ()
     weights: Mapping[str, Any] | None = None
     _running: Any = field(default=None, repr=False)
+    _shown: int = field(default=0, repr=False)
 
     def add(self, tallies: Mapping[str, Any], rows: np.ndarray[Any, Any] | None) -> None:
         """Keep the next chunk of steps."""
-        chunk = _fold_steps([tallies])
-        self._running = chunk if self._running is None else fold([self._running, chunk])
         self.tallies.append(tallies)
         self.rows.append(rows)
 
     @property
     def running(self) -> dict[str, Any]:
-        """The sums so far, for a number that is shown while the epoch runs."""
+        """The sums so far, for a number that is shown while the epoch runs: folded when it is asked for."""
+        for chunk in self.tallies[self._shown :]:
+            sums = _fold_steps([chunk])
+            self._running = sums if self._running is None else fold([self._running, sums])
+        self._shown = len(self.tallies)
         return self._running
 
     @property

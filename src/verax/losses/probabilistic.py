@@ -51,7 +51,9 @@ def smooth(t: jax.Array, amount: float, classes: int) -> jax.Array:
 def _binary_logs(p: jax.Array, from_logits: bool) -> tuple[jax.Array, jax.Array]:
     """ln P(1) and ln P(0)."""
     if from_logits:
-        return jax.nn.log_sigmoid(p), jax.nn.log_sigmoid(-p)
+        # One exponential for the two of them; |p| in a form whose derivative at 0 is 0.
+        both = jnp.log1p(jnp.exp(-jnp.maximum(p, -p)))
+        return jnp.minimum(p, 0.0) - both, -jnp.maximum(p, 0.0) - both
     p = _clip(p)
     return jnp.log(p), jnp.log1p(-p)
 

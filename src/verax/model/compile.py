@@ -14,6 +14,7 @@ from verax.data.source import Source
 from verax.engine.objective import Meter, Objective, Term
 from verax.errors import DataError, InputError, NotCompiledError, ShapeError, UnknownNameError
 from verax.frame.layer import Layer
+from verax.frame.tree import Tree
 from verax.model.structure import Outputs
 
 __all__ = ["Compiled", "check_resident", "check_targets", "require_compiled"]
@@ -46,11 +47,22 @@ class Compiled:
     opt_state: Any = None
     steps: int = 0
     trained: frozenset[str] = frozenset()  # the paths the optimizer's state is for
+    rate: Any = None  # the learning rate that was last put into the optimizer's state
 
     @classmethod
-    def of(cls, optimizer: Any, **given: Any) -> Compiled:
-        """Check names at once: an unknown one must not wait for the first epoch."""
-        made = cls(optimizers.get(optimizer), **given)
+    def of(cls, optimizer: Any, model: Layer | None = None, **given: Any) -> Compiled:
+        """Check names at once: an unknown one must not wait for the first epoch.
+
+        Args:
+            optimizer: A name or an optimizer; wrapped in a ``LossScaleOptimizer`` where gradients of ``model`` pass
+                through float16 and it scales no loss itself.
+            model: The model whose layers decide that; None to leave the optimizer as it is.
+            given: The other arguments of ``compile``.
+        """
+        optimizer = optimizers.get(optimizer)
+        if model is not None and _needs_scaling(model, optimizer):
+            optimizer = optimizers.LossScaleOptimizer(optimizer)
+        made = cls(optimizer, **given)
         for one in jax.tree.leaves(made.loss, is_leaf=lambda v: not isinstance(v, (list, tuple, dict))):
             loss = losses.resolve(one, (None,), (None, 2))
             if loss is not None and loss.reduction not in _REDUCTIONS:
@@ -133,6 +145,12 @@ class Compiled:
                         metric.tally_from_link if link else None,
                     )
         return tuple(meters.values())
+
+
+def _needs_scaling(model: Layer, optimizer: optimizers.Optimizer) -> bool:
+    scales = isinstance(optimizer, optimizers.LossScaleOptimizer) or optimizer.loss_scale_factor is not None
+    mixed = (layer.dtype_policy.name == "mixed_float16" for layer, _ in Tree.of(model).layers.values())
+    return not scales and any(mixed)
 
 
 def require_compiled(compiled: Compiled | None, model: Layer, what: str) -> Compiled:

@@ -91,10 +91,9 @@ class ModelProbe:
         """
         if self.epoch.once:
             return None
-        seen = {key[0]: p.pace for key, p in self.model.programs.items() if key[1] == id(self.objective)}
-        compiling = 2.0 * seen["measure"].first if "measure" in seen else math.inf
-        # Where one chunk is all that was seen, compiling was nearly all of its time.
-        step = 3.0 * (seen["measure"].each or 0.1 * seen["measure"].first) if "measure" in seen else math.inf
+        seen = {key[0]: made for key, made in self.model.programs.items() if key[1] == id(self.objective)}
+        compiling = 2.0 * seen["measure"].loop.seconds if "measure" in seen else math.inf
+        step = 3.0 * seen["measure"].pace.each if "measure" in seen else math.inf
         effects = {m.effect for m in self.start["loss"].facts.modes}
         passes = 3 + len(effects)
         steps = self.epoch.record.steps

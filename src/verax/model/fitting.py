@@ -2,42 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import threading
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import jax
-import numpy as np
 
 from verax.callbacks import CallbackList, History, Logs, ProgressLine
 from verax.callbacks.messages import say
 from verax.data import make_source, split, unpack
 from verax.data.source import Source
-from verax.engine.objective import Objective
+from verax.engine.objective import Objective, Seen
 from verax.engine.readings import layer_modes, readings_of
 from verax.engine.step import Carry, Pass
-from verax.errors import DataError, InputError, UnknownNameError
-from verax.frame.frame import load_values, values
+from verax.errors import DataError, InputError
+from verax.frame.frame import load_values
 from verax.frame.mode import Mode, ModeMap
 from verax.frame.seeds import next_key, next_seed
 from verax.frame.symbolic import SymbolicTensor, observe_symbolically
 from verax.frame.tree import Tree
-from verax.frame.variable import Variable
 from verax.ledger.facts import Facts, Rows
 from verax.ledger.reading import Reading
 from verax.ledger.record import EpochRecord
+from verax.model.arguments import Arguments
 from verax.model.compile import Compiled, check_resident, check_targets
 from verax.model.explaining import ModelProbe
-from verax.model.passes import INFER, Chunks, Program, logs_of, measure, program, symbolic_of, train_rule
+from verax.model.hold import Hold
+from verax.model.passes import (
+    INFER,
+    Chunks,
+    Program,
+    logs_of,
+    measure,
+    measuring,
+    program,
+    symbolic_of,
+    train_rule,
+)
 from verax.model.replay import Epoch
 from verax.model.structure import Outputs
 
 if TYPE_CHECKING:
     from verax.model.learner import Learner
 
-__all__ = ["Arguments", "fit", "train_on_batch"]
+__all__ = ["fit", "train_on_batch"]
 
 _log = logging.getLogger("verax")
 
@@ -45,44 +57,9 @@ _log = logging.getLogger("verax")
 _EPOCH_BATCHES = 32
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """The arguments of ``fit``."""
-
-    x: Any = None
-    y: Any = None
-    batch_size: int | None = None
-    epochs: int = 1
-    verbose: int = 1
-    callbacks: Any = None
-    validation_split: float = 0.0
-    validation_data: Any = None
-    shuffle: bool | str = True
-    class_weight: Mapping[int, float] | None = None
-    sample_weight: Any = None
-    initial_epoch: int = 0
-    steps_per_epoch: int | None = None
-    validation_steps: int | None = None
-    validation_batch_size: int | None = None
-    validation_freq: int | list[int] = 1
-    mode: Any = "train"
-    explain: str = "end"
-    check_finite: bool = False
-    ends: bool = True  # False: more steps follow, so moving averages of weights do not replace them yet
-
-
 def note(text: str) -> None:
     """Tell something a person may want to know and need not act on."""
     _log.info(text)
-
-
-def verbosity(verbose: str | int) -> int:
-    """``"auto"`` -> 1."""
-    if verbose == "auto":
-        return 1
-    if verbose not in (0, 1, 2):
-        raise InputError("verbose says how much is printed.", received=repr(verbose), do="Use 'auto', 0, 1 or 2.")
-    return int(verbose)
 
 
 def flat(callbacks: Any) -> list[Any]:
@@ -101,7 +78,7 @@ def weights_fact(source: Source, sample_weight: Any, class_weight: Any) -> str:
 
 def fit(model: Learner, compiled: Compiled, arguments: Arguments) -> History:
     """Train: see ``Model.fit``."""
-    _check(arguments)
+    arguments.check()
     train, validation = _sources(arguments)
     outputs = model.prepare(symbolic_of(train.spec.x, SymbolicTensor))
     objective = compiled.objective(model, outputs, train.spec.y)
@@ -115,22 +92,6 @@ def fit(model: Learner, compiled: Compiled, arguments: Arguments) -> History:
     _check_objective(model, objective, train)
     run = _Fit(model, compiled, arguments, train, validation, outputs, objective, modes)
     return run.all_epochs()
-
-
-def _check(arguments: Arguments) -> None:
-    whole = (int, np.integer)
-    for name, value, least in (("epochs", arguments.epochs, 1), ("initial_epoch", arguments.initial_epoch, 0)):
-        if not isinstance(value, whole) or value < least:
-            raise InputError(f"fit({name}=...) counts epochs.", received=repr(value), do=f"Use an int >= {least}.")
-    freq = arguments.validation_freq
-    if any(not isinstance(n, whole) or n < 1 for n in (freq if isinstance(freq, Collection) else [freq])):
-        raise InputError(
-            "fit(validation_freq=...) says after which epochs to validate.",
-            received=repr(freq),
-            do="Use an int >= 1 (2 is every second epoch), or a list of epochs counted from 1.",
-        )
-    if arguments.explain not in ("end", "epoch", "off"):
-        raise UnknownNameError.among("way to explain", arguments.explain, ["end", "epoch", "off"])
 
 
 def _check_objective(model: Learner, objective: Objective, train: Source) -> None:
@@ -204,10 +165,8 @@ class _Fit:
     def __post_init__(self) -> None:
         self.key = next_key()
         self.seed = next_seed()
-        self.rate: Any = None
         self.probe: ModelProbe | None = None
         self.began = time.perf_counter()
-        self.variables: dict[str, Variable] = {}
         a = self.arguments
         self.history = History()
         self.progress = ProgressLine() if a.verbose else None
@@ -260,16 +219,27 @@ class _Fit:
     def _train(self, epoch: int, record: EpochRecord) -> dict[str, Reading]:
         model, a = self.model, self.arguments
         observe = Pass(self.objective.observe, self.modes)
-        rule = train_rule(model, self.compiled)
 
         def step(carry: Carry, batch: Any, key: jax.Array) -> tuple[Carry, Any]:
             return model.train_step(carry, batch, key, observe, rule)
 
         feed = self.train.feed(epoch, shuffle=a.shuffle, seed=self.seed, steps=a.steps_per_epoch)
         acts = self.callbacks.acts_between_batches()
+        hold = Hold(model, self.compiled, uses_up=not acts)
+        rule = train_rule(hold.tree, self.compiled)
 
         def find() -> Program:
-            return program(model, "train", self.objective, self.modes, step, self.train, one_by_one=acts)
+            return program(
+                model,
+                "train",
+                self.objective,
+                self.modes,
+                step,
+                self.train,
+                one_by_one=acts,
+                donate=hold.uses_up,
+                tree=hold.tree,
+            )
 
         chunks = Chunks(
             find(),
@@ -278,65 +248,71 @@ class _Fit:
             lambda y: check_targets(self.objective, self.outputs, y),
             self.compiled.run_eagerly,
         )
-        carry = self._begin()
+        carry = hold.begin()
+        self._compile_ahead(chunks.program, carry)
         done = rows = 0
-        iterator = iter(chunks)
-        while (chunk := next(iterator, None)) is not None:
-            if acts:  # a callback may have set weights, frozen layers or changed the rate since the last step
-                self.callbacks.on_train_batch_begin(done, Logs())
-                chunks.program = find()
-                carry = self._begin()
-            carry, tallies = chunks.run(carry, chunk, key=self.key, first=self.compiled.steps)
-            count = len(chunk[1])
-            self._keep(carry, count)
-            record.add(tallies, chunk[1] if self.train.resident else chunk[2])
-            rows += chunk[1].size
-            self._tell(record, count, done, rows, acts)
-            done += count
-            if self.model.stop_training and acts:
-                break
-        if not record.tallies:
+        seen: Seen | None = None
+        with hold:
+            for chunk in chunks:  # a loop that is left, by an error too, closes what it runs over
+                if acts:  # a callback may have set weights, frozen layers or changed the rate since the last step
+                    self.callbacks.on_train_batch_begin(done, Logs())
+                    hold.look()
+                    chunks.program = find()
+                    carry = hold.begin()
+                count = len(chunk[1])
+                carry, tallies = chunks.run(carry, chunk, key=self.key, first=self.compiled.steps, keep=hold.keep)
+                self.compiled.steps += count
+                record.add(tallies, chunk[1] if self.train.resident else chunk[2])
+                rows += chunk[1].size
+                if acts or seen is None:
+                    seen = self.objective.what_ran(self.modes, hold.tree)
+                self._tell(record, count, done, rows, acts, seen)
+                done += count
+                if self.model.stop_training and acts:
+                    break
+        if seen is None:
             raise DataError(
                 f"Epoch {epoch + 1} was to be trained.", received="no batch", because="the training rows are used up"
             )
-        record.modes = layer_modes(self.objective.what_ran(self.modes))
+        record.modes = layer_modes(seen)
         record.weights = {**carry.params, **carry.state}
         self.history.last = record
-        return readings_of(self.objective, record.folded(), self._facts(rows))
+        return readings_of(self.objective, record.folded(), self._facts(rows, seen))
 
-    def _begin(self) -> Carry:
-        params, state = values(self.model)
-        self.variables = {place.path: v for v, place in Tree.of(self.model).variables.values()}
-        compiled, optimizer = self.compiled, self.compiled.optimizer
-        if compiled.opt_state is None or compiled.trained != frozenset(params):
-            compiled.opt_state = optimizer.init(params)
-            compiled.trained = frozenset(params)
-        elif not callable(optimizer.learning_rate) and optimizer.learning_rate != self.rate:
-            compiled.opt_state = optimizer.with_learning_rate(compiled.opt_state, optimizer.learning_rate)
-        self.rate = optimizer.learning_rate
-        return Carry.begin(params, state, compiled.opt_state, compiled.steps)
+    def _compile_ahead(self, made: Program, carry: Carry) -> None:
+        """In another thread, compile what this epoch will need later: its short last batch, and its validation."""
+        if self.compiled.run_eagerly:
+            return
+        wanted = [made.foresee(self.train, carry, self.key, self.arguments.steps_per_epoch)]
+        if self.validation is not None:
+            _, other = measuring(self.model, self.compiled, self.validation, self.outputs, INFER)
+            still = carry._replace(opt={})
+            wanted.append(other.foresee(self.validation, still, self.key, self.arguments.validation_steps))
+        tasks = [task for task in wanted if task is not None]
 
-    def _keep(self, carry: Carry, count: int) -> None:
-        # Arrays are immutable and nothing is donated: whoever held the old values still holds them.
-        for path, value in (*carry.params.items(), *carry.state.items()):
-            self.variables[path]._value = value
-        self.compiled.opt_state = carry.opt
-        self.compiled.steps += count
+        def compile_all() -> None:
+            with contextlib.suppress(Exception):  # the main thread will meet it where a person can see it
+                for task in tasks:
+                    task()
 
-    def _tell(self, record: EpochRecord, count: int, done: int, rows: int, acts: bool) -> None:
+        if tasks:
+            # Not a daemon: a process that ends waits for the compiler rather than pulling memory from under it.
+            threading.Thread(target=compile_all, name="verax-compiler").start()
+
+    def _tell(self, record: EpochRecord, count: int, done: int, rows: int, acts: bool, seen: Seen) -> None:
         callbacks = self.callbacks
         if callbacks.reads_batches():
-            facts = self._facts(rows)
+            facts = self._facts(rows, seen)
             for i, sums in enumerate(record.after_each_step()):
                 if not acts:
                     callbacks.on_train_batch_begin(done + i, Logs())
                 callbacks.on_train_batch_end(done + i, logs_of(readings_of(self.objective, sums, facts)))
-        if self.progress is not None:
-            running = readings_of(self.objective, record.running, self._facts(rows))
-            callbacks.on_chunk_end(done + count, logs_of(running))
+        callbacks.on_chunk_end(
+            done + count,
+            lambda: logs_of(readings_of(self.objective, record.running, self._facts(rows, seen))),
+        )
 
-    def _facts(self, rows: int) -> Facts:
-        seen = self.objective.what_ran(self.modes)
+    def _facts(self, rows: int, seen: Seen) -> Facts:
         return Facts(
             params="each step's own",
             draws="as drawn" if seen.draws else "none",

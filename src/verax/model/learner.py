@@ -10,6 +10,7 @@ import jax
 from verax.callbacks import History
 from verax.engine.step import Carry, Pass, Rule, train_step
 from verax.model import fitting
+from verax.model.arguments import Arguments, verbosity
 from verax.model.compile import Compiled, require_compiled
 from verax.model.measurable import Measurable
 
@@ -30,6 +31,7 @@ class Learner(Measurable):
         weighted_metrics: Any = None,
         run_eagerly: bool = False,
         steps_per_execution: int = 1,
+        auto_scale_loss: bool = True,
     ) -> None:
         """Say how to train and what to measure.
 
@@ -42,6 +44,11 @@ class Learner(Measurable):
             weighted_metrics: The same, of rows weighted by sample weights.
             run_eagerly: Run steps without compiling them, to debug a layer with print and breakpoints.
             steps_per_execution: Noted and not needed: Verax runs as many steps in one program as keeps progress live.
+            auto_scale_loss: Whether to wrap the optimizer in a ``LossScaleOptimizer`` where a layer computes by the
+                ``mixed_float16`` policy and the optimizer scales no loss itself.
+
+        Differs from Keras: ``mixed_float16`` in one layer is enough to scale the loss, and an optimizer with a
+        ``loss_scale_factor`` keeps it.
         """
         if steps_per_execution != 1:
             fitting.note(
@@ -50,6 +57,7 @@ class Learner(Measurable):
             )
         self._model.compiled = Compiled.of(
             optimizer,
+            self if auto_scale_loss else None,
             loss=loss,
             loss_weights=loss_weights,
             metrics=metrics,
@@ -158,12 +166,12 @@ class Learner(Measurable):
         return fitting.fit(
             self,
             require_compiled(self._model.compiled, self, "fit"),
-            fitting.Arguments(
+            Arguments(
                 x=x,
                 y=y,
                 batch_size=batch_size,
                 epochs=epochs,
-                verbose=fitting.verbosity(verbose),
+                verbose=verbosity(verbose),
                 callbacks=callbacks,
                 validation_split=validation_split,
                 validation_data=validation_data,

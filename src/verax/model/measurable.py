@@ -21,6 +21,7 @@ from verax.layers import Layer
 from verax.ledger.chain import Gap
 from verax.ledger.reading import Reading
 from verax.model import explaining, fitting, passes, population
+from verax.model.arguments import verbosity
 from verax.model.compile import Compiled, check_resident, require_compiled
 from verax.model.structure import Outputs, outputs_of, signature_of
 
@@ -289,7 +290,7 @@ class Measurable(Layer):
     def _callbacks(self, callbacks: Any, verbose: str | int, steps: int | None) -> CallbackList:
         if isinstance(callbacks, CallbackList):
             return callbacks
-        level = fitting.verbosity(verbose)
+        level = verbosity(verbose)
         listed = CallbackList([*fitting.flat(callbacks), *([ProgressLine()] if level else [])])
         listed.set_model(self)
         listed.set_params({"verbose": level, "epochs": 1, "steps": steps, "chunks": True})

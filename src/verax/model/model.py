@@ -25,7 +25,7 @@ class Model(Learner):
     Args:
         inputs: A symbolic tensor, or a list or dict of them, made with ``Input``.
         outputs: Symbolic tensors made from them by calling layers.
-        name, trainable, dtype: As in ``Layer``.
+        name, trainable, dtype, remat: As in ``Layer``.
 
     >>> import numpy as np, verax
     >>> verax.utils.set_random_seed(0)
@@ -44,8 +44,9 @@ class Model(Learner):
         name: str | None = None,
         trainable: bool = True,
         dtype: Any = None,
+        remat: bool | None = None,
     ):
-        super().__init__(name=name, trainable=trainable, dtype=dtype)
+        super().__init__(name=name, trainable=trainable, dtype=dtype, remat=remat)
         if (inputs is None) != (outputs is None):
             raise InputError(
                 "A functional model is made of inputs and outputs.",

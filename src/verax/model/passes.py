@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -13,7 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from verax.callbacks import CallbackList, Logs
-from verax.data.source import Feed, Source
+from verax.data import ArraySource
+from verax.data.prefetch import Prefetched
+from verax.data.source import Chunk, Feed, Source
+from verax.engine.compiler import Programs
 from verax.engine.loop import CAPACITY, Pace, make_loop, run_chunk, run_eagerly
 from verax.engine.objective import Objective
 from verax.engine.readings import layer_modes, readings_of
@@ -21,6 +22,7 @@ from verax.engine.step import Carry, Constrained, Pass, measure_step
 from verax.errors import DataError
 from verax.frame.frame import values
 from verax.frame.mode import Mode, ModeMap
+from verax.frame.speed import fast_kernels
 from verax.frame.tree import Tree
 from verax.ledger.facts import Facts, Rows
 from verax.ledger.reading import Reading
@@ -31,12 +33,14 @@ from verax.model.structure import Outputs
 if TYPE_CHECKING:
     from verax.model.measurable import Measurable
 
-__all__ = ["Chunks", "Measured", "measure", "predict", "program", "train_rule"]
+__all__ = ["Chunks", "Measured", "measure", "measuring", "predict", "program", "train_rule"]
 
 #: A chunk carries at most this many bytes to or from the device.
 _CHUNK_BYTES = 64 << 20
 #: A stream's chunk has at most this many steps.
 _STREAM_STEPS = 64
+#: So many chunks of a stream are made ready while another one runs.
+_AHEAD = 2
 
 
 @dataclass
@@ -47,11 +51,42 @@ class Program:
         step: (carry, batch, key) -> (carry, what the step leaves behind).
         loop: What ``make_loop`` made of it.
         pace: How many steps it takes at a time.
+        one_by_one: Whether a callback acts between batches: then no batch is read before the last one was trained.
+        foreseen: The passes it was compiled for ahead of time.
     """
 
     step: Callable[..., tuple[Any, Any]]
-    loop: Callable[..., tuple[Any, Any]]
+    loop: Programs
     pace: Pace
+    one_by_one: bool = False
+    foreseen: set[Any] = field(default_factory=set[Any])
+
+    def capacity(self, steps: int | None) -> int:
+        """How many steps of resident rows a run has room for, in a pass of so many."""
+        # XLA simplifies a loop it knows to take one step, and then rounds differently: no loop is made for one.
+        return max(min(_bucket(steps), _bucket(self.pace.limit)), 2)
+
+    def foresee(self, source: Source, carry: Any, key: Any, steps: int | None = None) -> Callable[[], None] | None:
+        """What compiles the program for every size of batch that a pass will bring, to be done while other work runs.
+
+        None where that was done before, or where only the data will tell (streams).
+        """
+        asked = (source.rows, source.batch_size, steps)
+        if not (isinstance(source, ArraySource) and source.resident) or asked in self.foreseen:
+            return None
+        self.foreseen.add(asked)
+        specs = jax.tree.map(_spec, carry)
+        rows, size, whole = source.rows, source.batch_size, source.steps
+        capacity = self.capacity(whole if steps is None else min(steps, whole))
+        sizes = [size] * (rows >= size) + [rows % size] * (rows % size > 0 and (steps is None or steps >= whole))
+
+        def compile_all() -> None:
+            for each in sizes:
+                index = jax.ShapeDtypeStruct((capacity, each), np.int32)
+                numbers = jax.ShapeDtypeStruct((capacity,), np.int32)
+                self.loop.prepare(specs, source.data, index, np.int32(0), key, numbers)
+
+        return compile_all
 
 
 def program(
@@ -63,7 +98,9 @@ def program(
     source: Source,
     *,
     one_by_one: bool = False,
+    donate: bool = False,
     chunk_bytes: Callable[[], int] = int,
+    tree: Tree | None = None,
 ) -> Program:
     """The program for ``step``: one for each kind, objective, mode map, set of trainable layers and way of feeding.
 
@@ -72,23 +109,25 @@ def program(
         step: (carry, batch, key) -> (carry, what the step leaves behind).
         source: Where its batches come from.
         one_by_one: Whether it takes one step at a time, because a callback acts between batches.
+        donate: Whether a chunk uses up the carry it is given.
+        tree: The model's, where it was walked just now.
         chunk_bytes: () -> how many bytes a step leaves behind on the device, which bounds a chunk's steps.
     """
-    flags = tuple(layer.trainable for layer, _ in Tree.of(model).layers.values())
-    key = (kind, id(objective), modes.key(), flags, source.resident, one_by_one)
+    flags = (tree or Tree.of(model)).flags()
+    key = (kind, id(objective), modes.key(), flags, source.resident, one_by_one, donate, fast_kernels())
     if key not in model.programs:
         limit = CAPACITY if source.resident else _STREAM_STEPS
         bytes_ = chunk_bytes() + (0 if source.resident else _bytes(source.spec))
         if bytes_:
             limit = max(1, min(limit, _CHUNK_BYTES // bytes_))
-        pace = Pace(1 if one_by_one else limit, settle=not source.resident)
-        model.programs[key] = Program(step, make_loop(step), pace)
+        pace = Pace(1 if one_by_one else limit)
+        model.programs[key] = Program(step, make_loop(step, donate=donate), pace, one_by_one)
     return model.programs[key]
 
 
-def train_rule(model: Measurable, compiled: Compiled) -> Constrained:
+def train_rule(tree: Tree, compiled: Compiled) -> Constrained:
     """The optimizer, followed by the constraints of the parameters."""
-    found = {path: v.constraint for path, v in Tree.of(model).params().items() if v.constraint is not None}
+    found = {path: v.constraint for path, v in tree.params().items() if v.constraint is not None}
     return Constrained(compiled.optimizer, found)
 
 
@@ -111,44 +150,56 @@ class Chunks:
     eager: bool = False
 
     def __iter__(self) -> Iterator[tuple[Any, np.ndarray[Any, Any], Any, int]]:
-        """(data, index, row identities, capacity) of each chunk."""
+        """(data, index, row identities, capacity) of each chunk; to be closed, or run through to its end."""
         pace = self.program.pace
-        while (chunk := self.feed.take(pace.steps)) is not None:
-            data, index = chunk.data, np.asarray(chunk.index, np.int32)
-            if self.source.resident:
-                capacity = min(_bucket(self.feed.steps), _bucket(pace.limit))
-            else:
-                capacity = pace.steps
-                if self.check is not None:
-                    self.check(data.y)
-                data = jax.tree.map(functools.partial(_padded, rows=capacity * index.shape[1]), data)
-            # XLA simplifies a loop it knows to take one step, and then rounds differently: no loop is made for one.
-            yield data, index, chunk.rows, max(capacity, len(index), 2)
-
-    def run(self, carry: Any, chunk: tuple[Any, ...], *, key: Any, first: int) -> tuple[Any, Any]:
-        """Run one chunk and learn how long it took."""
-        data, index, _, capacity = chunk
-        began = time.perf_counter()
-        if self.eager:
-            carry, left = run_eagerly(self.program.step, carry, data, index, key=key, first=first)
+        if self.source.resident:
+            room, capacity = None, self.program.capacity(self.feed.steps)
+            feed = Prefetched(self.feed, ahead=0)
         else:
-            carry, left = run_chunk(self.program.loop, carry, data, index, key=key, first=first, capacity=capacity)
-        if index.shape[1] == self.source.batch_size or not self.source.resident:  # a short last batch is no measure
-            self.program.pace.took(len(index), time.perf_counter() - began)
-        return carry, left
+            # All chunks of a stream have room for as many steps as the longest may have: one shape, one program.
+            room = capacity = pace.limit
+            feed = Prefetched(self.feed, self._ready, ahead=0 if self.eager or self.program.one_by_one else _AHEAD)
+        try:
+            while (chunk := feed.take(pace.steps, room)) is not None:
+                yield chunk.data, chunk.index, chunk.rows, max(capacity, len(chunk.index), 2)
+        finally:
+            feed.close()
+
+    def _ready(self, chunk: Chunk) -> Chunk:
+        """A stream's chunk, checked and on the device."""
+        if self.check is not None:
+            self.check(jax.tree.map(lambda array: array[: chunk.index.size], chunk.data.y))
+        return chunk if self.eager else chunk._replace(data=jax.device_put(chunk.data))
+
+    def run(
+        self,
+        carry: Any,
+        chunk: tuple[Any, ...],
+        *,
+        key: Any,
+        first: int,
+        keep: Callable[[Any], None] = lambda carry: None,
+    ) -> tuple[Any, Any]:
+        """Run one chunk, hand the carry it ends with to ``keep``, and let the pace learn how long it took."""
+        data, index, _, capacity = chunk
+        made = self.program
+        if self.eager:
+            carry, left = run_eagerly(made.step, carry, data, index, key=key, first=first)
+            keep(carry)
+            return carry, left
+        short = self.source.resident and index.shape[1] != self.source.batch_size  # no measure of how long a step takes
+        pace = None if short else made.pace
+        return run_chunk(made.loop, carry, data, index, key=key, first=first, capacity=capacity, keep=keep, pace=pace)
+
+
+def _spec(array: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, weak_type=getattr(array, "weak_type", False))
 
 
 def _bucket(steps: int | None) -> int:
     """A power of two that holds the steps: few lengths, few programs."""
     wanted = CAPACITY if steps is None else min(steps, CAPACITY)
     return 1 << max(0, (wanted - 1).bit_length())
-
-
-def _padded(array: Any, rows: int) -> Any:
-    missing = rows - array.shape[0]
-    if missing <= 0:
-        return array
-    return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
 
 
 @dataclass
@@ -162,6 +213,20 @@ class Measured:
 
     readings: dict[str, Reading]
     record: EpochRecord
+
+
+def measuring(
+    model: Measurable, compiled: Compiled, source: Source, outputs: Outputs, modes: ModeMap
+) -> tuple[Objective, Program]:
+    """What measures a source in a mode."""
+    objective = compiled.objective(model, outputs, source.spec.y)
+    # The objective is captured, not looked up: a program belongs to the objective it was traced with.
+    observe = Pass(objective.observe, modes)
+
+    def step(carry: Any, batch: Any, key: Any) -> tuple[Any, Any]:
+        return measure_step(observe, carry, batch, key=key)
+
+    return objective, program(model, "measure", objective, modes, step, source)
 
 
 def measure(
@@ -190,17 +255,7 @@ def measure(
         prefix: ``"val_"`` for validation.
         callbacks: Hear the test hooks.
     """
-    objective = compiled.objective(model, outputs, source.spec.y)
-    # The objective is captured, not looked up: a program belongs to the objective it was traced with.
-    observe = Pass(objective.observe, modes)
-    made = program(
-        model,
-        "measure",
-        objective,
-        modes,
-        lambda carry, batch, key: measure_step(observe, carry, batch, key=key),
-        source,
-    )
+    objective, made = measuring(model, compiled, source, outputs, modes)
     callbacks = callbacks or CallbackList()
     callbacks.on_test_begin()  # may exchange the weights for averaged ones
     carry = Carry.begin(*values(model), {})
@@ -219,8 +274,7 @@ def measure(
                 callbacks.on_test_batch_begin(done + i, Logs())
                 callbacks.on_test_batch_end(done + i, logs_of(readings_of(objective, sums, facts, prefix)))
         done += count
-        if len(callbacks):
-            callbacks.on_chunk_end(done, logs_of(readings_of(objective, record.running, facts, prefix)))
+        callbacks.on_chunk_end(done, lambda facts=facts: logs_of(readings_of(objective, record.running, facts, prefix)))
     if not record.tallies:
         raise DataError(f"The {source.label} were to be measured.", received="no batch", because="the data are used up")
     seen = objective.what_ran(modes)
@@ -280,7 +334,7 @@ def predict(
                 callbacks.on_predict_batch_begin(done + i)
                 callbacks.on_predict_batch_end(done + i, Logs({"outputs": jax.tree.map(lambda a, i=i: a[i], outputs)}))
         done += len(index)
-        callbacks.on_chunk_end(done, Logs())
+        callbacks.on_chunk_end(done, Logs)
     callbacks.on_predict_end()
     if not parts:
         raise DataError("Rows were to be predicted.", received="no batch", because="the data are used up")

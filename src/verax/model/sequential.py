@@ -22,7 +22,7 @@ class Sequential(Model):
     Args:
         layers: Layers; the first may be an ``Input``, or have an ``input_shape``: the weights are then made at once,
             otherwise when the first data come.
-        trainable, name: As in ``Layer``.
+        trainable, name, remat: As in ``Layer``.
 
     >>> import verax
     >>> model = Sequential([verax.Input((4,)), verax.layers.Dense(3), verax.layers.Dense(1)])
@@ -30,8 +30,8 @@ class Sequential(Model):
     19
     """
 
-    def __init__(self, layers: Any = None, trainable: bool = True, name: str | None = None):
-        super().__init__(name=name, trainable=trainable)
+    def __init__(self, layers: Any = None, trainable: bool = True, name: str | None = None, remat: bool | None = None):
+        super().__init__(name=name, trainable=trainable, remat=remat)
         self._layers: list[Layer] = []
         self._start: Any = None  # the Input, where one is declared
         self._end: Any = None

@@ -1,8 +1,8 @@
-"""Convolutions whose gradients stay fast inside a compiled loop."""
+"""Convolutions in the forms a CPU is fast at, with their gradients in such forms too."""
 
 from __future__ import annotations
 
-import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["convolve", "convolve_plain"]
+from verax.frame.speed import fast_kernels
+from verax.ops.convolution_forms import MOST, Geometry, input_of, output_of, pad
+
+__all__ = ["convolve", "convolve_plain", "convolve_transposed", "convolve_transposed_plain"]
 
 
 def convolve_plain(
@@ -54,81 +57,123 @@ def convolve(
     channels_last: bool = True,
     groups: int = 1,
 ) -> jax.Array:
-    """The convolution of ``convolve_plain``, with gradients written as convolutions XLA has a fast kernel for.
+    """The convolution of ``convolve_plain``, in the form that is fastest for its shape, with gradients alike.
 
-    XLA on a CPU recognises a convolution by its axis order. The gradients autodiff writes are in another order, which
-    is mended outside of loops only: inside one they fall to a naive kernel, up to 60 times slower. Here the gradients
-    are transposed by hand into the order it knows:
+    XLA on a CPU knows a convolution by its axis order, and mends a foreign order outside of loops only: inside one,
+    the gradients that autodiff writes fall to a naive kernel, up to 60 times slower, and grouped convolutions do so
+    everywhere. So each shape takes a form of ``verax.ops.convolution_forms``; grouped convolutions are cut into
+    single ones, and ``channels_last=False`` is transposed there and back.
 
-        ∂/∂kernel = conv(x as (channels, *sizes, rows), dy as (*sizes, rows, filters)), dilated by the strides
-        ∂/∂x      = conv(dy, kernel turned around, channels and filters swapped), dy dilated by the strides
-
-    Reverse mode works to any order; forward mode (``jax.jvp``) needs ``convolve_plain``. Grouped and dilated
-    convolutions, ``channels_last=False`` and other backends take the plain form, which is fast there or has no faster
-    one yet.
+    Reverse mode works to any order, in the same forms; forward mode (``jax.jvp``, ``jax.linearize``) needs
+    ``convolve_plain``, which every convolution is with ``verax.frame.speed.use_fast_kernels(False)`` and on other
+    backends. Sums are kept in float32 at least; a padding is a zero, so an infinite weight makes NaN where it meets
+    one, in either form.
 
     >>> x, k = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 5))
     >>> convolve(x, k, (1, 1), "VALID").shape
     (1, 2, 2, 5)
+    >>> convolve(x, jnp.ones((3, 3, 1, 2)), (2, 2), "SAME", groups=2)[0, :, :, 0]
+    Array([[9., 6.],
+           [6., 4.]], dtype=float32)
     """
-    undilated = dilation is None or all(d == 1 for d in dilation)
-    if not (channels_last and groups == 1 and undilated and jax.default_backend() == "cpu"):
+
+    def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return convolve_plain(x, kernel, strides, padding, dilation, channels_last=channels_last, groups=groups)
-    window = kernel.shape[:-2]
-    pads = lax.padtype_to_pads(x.shape[1:-1], window, strides, padding) if isinstance(padding, str) else padding
-    return _convolve(x, kernel, tuple(strides), tuple((int(a), int(b)) for a, b in pads))
+
+    if not fast_kernels():
+        return plain(x, kernel)
+    shape = jax.eval_shape(plain, x, kernel).shape  # also raises lax's errors
+    window, channels = kernel.shape[:-2], kernel.shape[-2] * groups
+    alone = groups == channels
+    many = groups > MOST if not alone else math.prod(window) > MOST
+    if 0 in shape or 0 in x.shape or not jnp.issubdtype(x.dtype, jnp.floating) or (groups > 1 and many):
+        return plain(x, kernel)
+    if not channels_last:
+        y = convolve(jnp.moveaxis(x, 1, -1), kernel, strides, padding, dilation, groups=groups)
+        return jnp.moveaxis(y, -1, 1)
+    apart = [1 if k == 1 else d for k, d in zip(window, dilation or (1,) * len(window), strict=True)]
+    if isinstance(padding, str):
+        spans = [(k - 1) * d + 1 for k, d in zip(window, apart, strict=True)]
+        padding = lax.padtype_to_pads(x.shape[1:-1], spans, strides, padding)
+    geometry = Geometry.of(x.shape[1:-1], window, strides, padding, apart)
+    if groups == 1:
+        return output_of(x, kernel, geometry)
+    if alone:
+        return _each_channel(x, kernel, geometry)
+    xs, kernels = jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1)
+    return jnp.concatenate([output_of(a, k, geometry) for a, k in zip(xs, kernels, strict=True)], axis=-1)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _convolve(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: tuple[tuple[int, int], ...]
+def convolve_transposed_plain(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    dilation: Sequence[int] | None = None,
+    *,
+    channels_last: bool = True,
 ) -> jax.Array:
-    return convolve_plain(x, kernel, strides, pads)
+    """The transpose of a convolution in plain lax: ``x`` is spread by the strides, padded, and convolved.
 
-
-def _forward(x: jax.Array, kernel: jax.Array, strides: Any, pads: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return convolve_plain(x, kernel, strides, pads), (x, kernel)
-
-
-def _backward(strides: Any, pads: Any, kept: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, kernel = kept
-    return (
-        _to_input(dy, kernel, x.shape[1:-1], strides, pads),
-        _to_kernel(x, dy, kernel.shape[:-2], strides, pads),
-    )
-
-
-_convolve.defvjp(_forward, _backward)
-
-
-def _to_kernel(x: jax.Array, dy: jax.Array, window: tuple[int, ...], strides: Any, pads: Any) -> jax.Array:
-    """Σ over rows and positions of x (shifted) times dy: (*window, channels, filters)."""
-    spans = [(o - 1) * s + 1 for o, s in zip(dy.shape[1:-1], strides, strict=True)]
-    after = [k - 1 + span - n - low for k, span, n, (low, _) in zip(window, spans, x.shape[1:-1], pads, strict=True)]
-    turned = convolve_plain(
-        jnp.swapaxes(x, 0, -1),
-        jnp.moveaxis(dy, 0, -2),
-        (1,) * len(window),
-        [(low, high) for (low, _), high in zip(pads, after, strict=True)],
+    Args:
+        x: (rows, *sizes, channels), or (rows, channels, *sizes) with ``channels_last=False``.
+        kernel: (*window, filters, channels): that of the convolution this is the transpose of.
+        strides, dilation: Those of that convolution.
+        padding: (before, after) of the spread input, for each size.
+    """
+    return lax.conv_transpose(
+        x,
+        kernel,
         strides,
+        padding,
+        rhs_dilation=dilation,
+        dimension_numbers=_numbers(x.ndim - 2, channels_last),
+        transpose_kernel=True,
     )
-    return jnp.moveaxis(turned, 0, -2)
 
 
-def _to_input(dy: jax.Array, kernel: jax.Array, sizes: tuple[int, ...], strides: Any, pads: Any) -> jax.Array:
-    """Each dy spread over the window it came from: (rows, *sizes, channels)."""
+def convolve_transposed(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    dilation: Sequence[int] | None = None,
+    *,
+    channels_last: bool = True,
+) -> jax.Array:
+    """``convolve_transposed_plain`` with gradients that are fast inside a loop: see ``convolve``.
+
+    >>> convolve_transposed(jnp.ones((1, 2, 1)), jnp.ones((2, 1, 1)), (2,), [(1, 1)])[0, :, 0]
+    Array([1., 1., 1., 1.], dtype=float32)
+    """
+
+    def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return convolve_transposed_plain(x, kernel, strides, padding, dilation, channels_last=channels_last)
+
+    if not fast_kernels():
+        return plain(x, kernel)
+    shape = jax.eval_shape(plain, x, kernel).shape
+    if 0 in shape or 0 in x.shape or not jnp.issubdtype(x.dtype, jnp.floating):
+        return plain(x, kernel)
+    if not channels_last:
+        y = convolve_transposed(jnp.moveaxis(x, 1, -1), kernel, strides, padding, dilation)
+        return jnp.moveaxis(y, -1, 1)
     window = kernel.shape[:-2]
-    spans = [(o - 1) * s + 1 for o, s in zip(dy.shape[1:-1], strides, strict=True)]
-    around = [(k - 1 - low, n + low - span) for k, n, (low, _), span in zip(window, sizes, pads, spans, strict=True)]
-    turned = jnp.swapaxes(jnp.flip(kernel, range(len(window))), -1, -2)
-    return lax.conv_general_dilated(
-        dy,
-        turned,
-        (1,) * len(window),
-        around,
-        lhs_dilation=strides,
-        dimension_numbers=_numbers(len(window), channels_last=True),
-    )
+    apart = dilation or (1,) * len(window)
+    spans = [(k - 1) * d for k, d in zip(window, apart, strict=True)]
+    pads = [(span - a, span - b) for span, (a, b) in zip(spans, padding, strict=True)]
+    return input_of(x, kernel, Geometry.of(shape[1:-1], window, strides, pads, apart))
+
+
+def _each_channel(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """Each channel convolved by itself, with one or more filters."""
+    several = kernel.shape[-1] // x.shape[-1]
+    if several > 1:
+        x = jnp.repeat(x, several, axis=-1)
+    # Padded out here, one padded map serves the output and the kernel's gradient.
+    padded = pad(x, geometry.pads)
+    unpadded = ((0, 0),) * len(geometry.pads)
+    return output_of(padded, kernel, geometry._replace(sizes=padded.shape[1:-1], pads=unpadded, by_channel=True))
 
 
 def _numbers(rank: int, channels_last: bool) -> tuple[str, str, str]:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from verax.errors import InputError
-from verax.frame.registry import Registry
 from verax.optimizers import schedules
 from verax.optimizers.adam import Adam, Adamax, AdamW, Nadam
-from verax.optimizers.base import Optimizer, OptimizerState
+from verax.optimizers.base import Optimizer, OptimizerState, optimizer_registry
+from verax.optimizers.loss_scale import LossScaleOptimizer
 from verax.optimizers.rmsprop import Adadelta, Adagrad, RMSprop
 from verax.optimizers.sgd import SGD, Lion
 
@@ -25,6 +25,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Lion",
+    "LossScaleOptimizer",
     "Nadam",
     "Optimizer",
     "OptimizerState",
@@ -35,9 +36,8 @@ __all__ = [
     "serialize",
 ]
 
-_registry = Registry("optimizer")
-for _cls in (SGD, Adadelta, Adagrad, Adam, AdamW, Adamax, Lion, Nadam, RMSprop):
-    _registry.add(_cls, _cls.__name__.lower())
+for _cls in (SGD, Adadelta, Adagrad, Adam, AdamW, Adamax, Lion, LossScaleOptimizer, Nadam, RMSprop):
+    optimizer_registry.add(_cls, _cls.__name__.lower())
 
 
 def get(identifier: Any) -> Optimizer:
@@ -50,7 +50,7 @@ def get(identifier: Any) -> Optimizer:
     if isinstance(identifier, str):
         identifier = identifier.lower()
     if isinstance(identifier, (str, Mapping, type)):
-        identifier = _registry.get(identifier)
+        identifier = optimizer_registry.get(identifier)
     if not isinstance(identifier, Optimizer):
         raise InputError(
             "An optimizer is a name, a configuration, or an Optimizer.",
@@ -62,7 +62,7 @@ def get(identifier: Any) -> Optimizer:
 
 def serialize(optimizer: Optimizer) -> Any:
     """The configuration of an optimizer, in Keras' form."""
-    return _registry.serialize(optimizer)
+    return optimizer_registry.serialize(optimizer)
 
 
 def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
@@ -71,4 +71,4 @@ def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) ->
     >>> deserialize(serialize(SGD(0.5, momentum=0.9))).momentum
     0.9
     """
-    return _registry.deserialize(config, custom_objects)
+    return optimizer_registry.deserialize(config, custom_objects)

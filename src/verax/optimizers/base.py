@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypedDict
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from verax.errors import FrozenError, InputError
+from verax.frame.registry import Registry
 from verax.optimizers import schedules
 from verax.optimizers.transformations import (
     accumulate,
@@ -21,7 +23,9 @@ from verax.optimizers.transformations import (
     decay_weights,
 )
 
-__all__ = ["Optimizer", "OptimizerState", "Options", "Rate", "UndecayedOptions"]
+__all__ = ["Optimizer", "OptimizerState", "Options", "Rate", "UndecayedOptions", "optimizer_registry"]
+
+optimizer_registry = Registry("optimizer")
 
 Rate = float | schedules.LearningRateSchedule | Callable[[jax.Array], jax.Array]
 
@@ -35,6 +39,7 @@ class UndecayedOptions(TypedDict, total=False):
     use_ema: bool
     ema_momentum: float
     ema_overwrite_frequency: int | None
+    loss_scale_factor: float | None
     gradient_accumulation_steps: int | None
     name: str | None
 
@@ -63,7 +68,7 @@ class Optimizer:
     """Turns gradients into changes of the parameters, step by step.
 
     An optimizer is a configuration; what changes while training is the state that ``init`` makes and ``update``
-    returns. One step is, in this order: accumulate, clip, the rule with weight decay, average.
+    returns. One step is, in this order: unscale, accumulate, clip, the rule with weight decay, average.
 
     A new optimizer is its rule: a subclass defines ``rule(learning_rate)``, which gives an optax transformation from
     gradients to changes. Its constructor arguments, kept as attributes of the same names, are its configuration.
@@ -87,6 +92,8 @@ class Optimizer:
         use_ema: Keep an exponential moving average of the parameters; ``averaged(state)`` gives it.
         ema_momentum: The weight of the old average, 0 to 1. The first step sets the average to the parameters.
         ema_overwrite_frequency: Every so many steps, set the parameters to their average.
+        loss_scale_factor: A number the loss is multiplied by before it is differentiated, and gradients are divided by
+            before anything else: small ones survive a half-precision backward pass. ``LossScaleOptimizer`` finds it.
         gradient_accumulation_steps: Sum gradients over so many steps (2 or more), then apply their mean once.
         name: A name to report by; the class's in lower case otherwise.
 
@@ -107,6 +114,7 @@ class Optimizer:
         use_ema: bool = False,
         ema_momentum: float = 0.99,
         ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
         name: str | None = None,
     ):
@@ -115,6 +123,7 @@ class Optimizer:
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
         self.use_ema, self.ema_momentum = use_ema, ema_momentum
         self.ema_overwrite_frequency = ema_overwrite_frequency
+        self.loss_scale_factor = loss_scale_factor
         self.gradient_accumulation_steps = gradient_accumulation_steps
         self.name = name or type(self).__name__.lower()
         self._undecayed: list[str] = []
@@ -131,6 +140,8 @@ class Optimizer:
             )
         self._demand("weight_decay", self.weight_decay is None or self.weight_decay >= 0, "not negative, or None")
         self._demand("ema_momentum", 0 <= self.ema_momentum <= 1, "between 0 and 1")
+        factor = self.loss_scale_factor
+        self._demand("loss_scale_factor", factor is None or 0 < factor < math.inf, "positive and finite, or None")
         every, steps = self.ema_overwrite_frequency, self.gradient_accumulation_steps
         self._demand("ema_overwrite_frequency", every is None or every >= 1, "1 or more, or None")
         if every is not None and not self.use_ema:
@@ -177,6 +188,8 @@ class Optimizer:
         def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, OptimizerState]:
             rate = self._rate_at(state.step, state.hyperparams["learning_rate"])
             grads = jax.tree.map(lambda g, p: g.astype(p.dtype), updates, params)
+            if self.loss_scale_factor is not None:
+                grads = jax.tree.map(lambda g: g / self.loss_scale_factor, grads)
             changes, inner = self._chain(rate).update(grads, state.inner, params)
             return changes, OptimizerState(state.step + 1, {**state.hyperparams, "learning_rate": rate}, inner)
 
@@ -232,6 +245,28 @@ class Optimizer:
         step: Any = self.transformation().update(dict(grads), state, dict(params))
         changes, after = step
         return {path: w + changes[path].astype(w.dtype) for path, w in params.items()}, after
+
+    # The loss's scale -----------------------------------------------------------------------------------------------
+
+    def scale_loss(self, loss: Any, state: OptimizerState) -> Any:
+        """What to differentiate in place of ``loss``, a float32 scalar; ``update`` divides the gradients again.
+
+        A ``train_step`` of one's own that takes the gradient itself needs it; ``fit`` calls it.
+
+        >>> from verax.optimizers import SGD
+        >>> optimizer = SGD(1.0, loss_scale_factor=8.0)
+        >>> state = optimizer.init({"w": jnp.ones(())})
+        >>> gradient = jax.grad(lambda w: optimizer.scale_loss(3.0 * w, state))(jnp.ones(()))
+        >>> float(gradient), float(optimizer.update({"w": gradient}, state, {"w": jnp.ones(())})[0]["w"])
+        (24.0, -2.0)
+        """
+        del state  # a fixed factor needs none
+        return loss if self.loss_scale_factor is None else loss * self.loss_scale_factor
+
+    def skipped(self, state: OptimizerState) -> int | jax.Array:
+        """How many steps were asked for and not taken: none, unless a ``LossScaleOptimizer`` met an overflow."""
+        del state
+        return 0
 
     # The rate -------------------------------------------------------------------------------------------------------
 

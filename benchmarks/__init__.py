@@ -1,0 +1,1 @@
+"""How fast Verax is beside other libraries: see RESULTS.md, made by ``make bench``."""

@@ -1,0 +1,83 @@
+"""Orders: a function of seed and round, fair, and made while the round before runs."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from verax.data import order
+from verax.data.order import Orders, rows_in_order
+
+
+def test_every_division_into_batches_is_as_likely_as_any_other():
+    n = 6000
+    seen = Counter(tuple(rows_in_order(5, 2, True, 1, r).tolist()) for r in range(n))
+    # 5! orders, 2! * 2! of which differ only within a batch
+    assert len(seen) == 30
+    expected = n / 30
+    assert sum((count - expected) ** 2 / expected for count in seen.values()) < 60  # chi-square, 29: p = 0.0006
+
+
+@pytest.fixture(autouse=True)
+def few_are_many(monkeypatch):
+    monkeypatch.setattr(order, "_MANY", 20)
+
+
+@pytest.mark.parametrize("shuffle", [False, True, "batch"])
+def test_kept_and_made_ahead_are_what_is_made_when_asked(shuffle):
+    orders = Orders(23, 4)
+    rounds = [0, 0, 1, 2, 2, 3, 7, 8, 0, 1]
+    for seed, r in itertools.product((0, 9), rounds):
+        got = orders.of(shuffle, seed, r)
+        np.testing.assert_array_equal(got, rows_in_order(23, 4, shuffle, seed, r))
+        assert got.dtype == np.int32
+        assert not got.flags.writeable
+    assert orders.of(shuffle, 9, 1) is got
+
+
+def test_the_third_round_in_a_row_is_made_in_a_thread_which_then_ends(monkeypatch):
+    makers = {}
+
+    def made(rows, batch, shuffle, seed, round_):
+        makers[round_] = threading.current_thread().name
+        return rows_in_order(rows, batch, shuffle, seed, round_)
+
+    monkeypatch.setattr(order, "rows_in_order", made)
+    orders = Orders(50, 10)
+    for r in range(4):
+        orders.of(True, 0, r)
+    for thread in threading.enumerate():
+        if thread.name == "verax-order":
+            thread.join(5)
+    here = threading.current_thread().name
+    assert makers == {0: here, 1: here, 2: "verax-order", 3: "verax-order", 4: "verax-order"}
+    assert "verax-order" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_few_rows_are_not_worth_a_thread(monkeypatch):
+    monkeypatch.setattr(order, "_MANY", 51)
+    orders = Orders(50, 10)
+    for r in range(4):
+        orders.of(True, 0, r)
+    assert orders._ahead is None
+
+
+def test_where_memory_ends_in_the_thread_the_caller_tries_and_is_told(monkeypatch):
+    def full(*arguments):
+        raise MemoryError
+
+    orders = Orders(50, 10)
+    orders.of(True, 0, 0)
+    with monkeypatch.context() as patch:
+        orders.of(True, 0, 1)
+        orders._ahead.result()
+        patch.setattr(order, "rows_in_order", full)
+        orders.of(True, 0, 2)  # which was made in time
+        assert orders._ahead.result() is None
+        with pytest.raises(MemoryError):
+            orders.of(True, 0, 3)
+    np.testing.assert_array_equal(orders.of(True, 0, 3), rows_in_order(50, 10, True, 0, 3))
