@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks import pictures
 from benchmarks.models import PEERS, ROWS, Work, work
 
-__all__ = ["HERE", "Ratio", "ratio", "record", "row_line", "show_seconds", "write"]
+__all__ = ["HERE", "Ratio", "about", "ratio", "record", "row_line", "show_seconds", "write"]
 
 HERE = Path(__file__).parent
 LIBRARIES = ("jax", "jaxlib", "keras", "tensorflow", "torch", "numpy", "optax")
@@ -30,10 +30,14 @@ def record(section: str, found: dict[str, Any], into: Path = HERE) -> None:
     """Put entries into a section, in place of those of the same name, with when, where and how they were found."""
     path = into / "results.json"
     results = json.loads(path.read_text()) if path.exists() else {}
-    about = {"date": datetime.date.today().isoformat(), "command": _command(), **_machine()}
-    results.setdefault(section, {}).update({name: {**entry, **about} for name, entry in found.items()})
+    results.setdefault(section, {}).update({name: {**entry, **about()} for name, entry in found.items()})
     path.write_text(json.dumps(results, indent=1) + "\n")
     write(into)
+
+
+def about() -> dict[str, str]:
+    """When, where and how something is being measured."""
+    return {"date": datetime.date.today().isoformat(), "command": _command(), **_machine()}
 
 
 def _command() -> str:

@@ -31,7 +31,7 @@ from verax.frame.speed import use_fast_kernels
 from verax.ops import batch_norm, convolution, draws, pooling
 
 HERE = Path(__file__).parent
-ROUNDS = 7
+ROUNDS = 5
 #: (what is timed, without the trick and with it: each takes seconds)
 Pair = tuple[str, Callable[[], float], Callable[[], float]]
 

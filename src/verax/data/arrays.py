@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from verax.data.order import Orders
@@ -83,8 +82,10 @@ class ArraySource(Source):
             if isinstance(array, jax.Array):
                 return array
             if id(array) not in put:
-                # jnp.array copies; device_put may keep the caller's memory and so see what is written there later
-                put[id(array)] = jnp.array(array)
+                # device_put may keep memory on the host, and would see what the caller writes there later: a copy.
+                copy = room_for(array.shape, array.dtype)
+                copy[...] = array
+                put[id(array)] = jax.device_put(copy)
             return put[id(array)]
 
         return _map_batch(one, self.arrays)
