@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from verax.errors import DtypeError, InputError, ShapeError
 from verax.frame.registry import Registry
@@ -173,7 +174,7 @@ def _drawn(sample: Callable[[tuple[int, ...]], jax.Array], shape: tuple[int, ...
     """
     size = math.prod(shape)
     row = sample((1 << max(0, (size - 1).bit_length()),))
-    if isinstance(row, jax.core.Tracer) or not jax.config.values.get("jax_threefry_partitionable", False):
+    if isinstance(row, Tracer) or not jax.config.values.get("jax_threefry_partitionable", False):
         return sample(shape)
     return jnp.asarray(np.asarray(row)[:size].reshape(shape))
 
