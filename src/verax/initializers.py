@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from verax.errors import DtypeError, InputError, ShapeError
+from verax.frame.first_values import drawn, filled
 from verax.frame.registry import Registry
 from verax.frame.seeds import next_key
 
@@ -94,7 +94,7 @@ class Zeros(Initializer):
     """
 
     def __call__(self, shape: Sequence[int], dtype: Any = "float32", *, key: jax.Array | None = None) -> jax.Array:
-        return _array(np.zeros, shape, dtype)
+        return filled(np.zeros, shape, dtype)
 
 
 class Ones(Initializer):
@@ -105,7 +105,7 @@ class Ones(Initializer):
     """
 
     def __call__(self, shape: Sequence[int], dtype: Any = "float32", *, key: jax.Array | None = None) -> jax.Array:
-        return _array(np.ones, shape, dtype)
+        return filled(np.ones, shape, dtype)
 
 
 class Constant(Initializer):
@@ -162,23 +162,6 @@ class Identity(Initializer):
         return (self.gain * jnp.eye(*shape, dtype="float32")).astype(dtype)
 
 
-def _array(make: Callable[..., np.ndarray[Any, Any]], shape: Sequence[int], dtype: Any) -> jax.Array:
-    # By NumPy: jax would compile a program for each shape.
-    return jnp.asarray(make(tuple(shape), jnp.dtype(dtype)))
-
-
-def _drawn(sample: Callable[[tuple[int, ...]], jax.Array], shape: tuple[int, ...]) -> jax.Array:
-    """``sample(shape)``, drawn in a row of a length that many shapes share: a program is compiled for each length.
-
-    An element's bits depend on the key and on its place in the row, so the numbers are the same.
-    """
-    size = math.prod(shape)
-    row = sample((1 << max(0, (size - 1).bit_length()),))
-    if isinstance(row, Tracer) or not jax.config.values.get("jax_threefry_partitionable", False):
-        return sample(shape)
-    return jnp.asarray(np.asarray(row)[:size].reshape(shape))
-
-
 class _Drawn(Initializer):
     """An initializer that draws; ``seed`` fixes the draw, else the caller's key or the global source is used."""
 
@@ -220,7 +203,7 @@ class RandomNormal(_Drawn):
         self.mean, self.stddev = mean, stddev
 
     def draw(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-        return _drawn(lambda room: self.mean + self.stddev * jax.random.normal(key, room, dtype), shape)
+        return drawn(lambda room: self.mean + self.stddev * jax.random.normal(key, room, dtype), shape)
 
 
 class TruncatedNormal(RandomNormal):
@@ -233,7 +216,7 @@ class TruncatedNormal(RandomNormal):
     """
 
     def draw(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-        return _drawn(
+        return drawn(
             lambda room: self.mean + self.stddev * jax.random.truncated_normal(key, -2.0, 2.0, room, dtype), shape
         )
 
@@ -251,7 +234,7 @@ class RandomUniform(_Drawn):
         self.minval, self.maxval = minval, maxval
 
     def draw(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-        return _drawn(lambda room: jax.random.uniform(key, room, dtype, self.minval, self.maxval), shape)
+        return drawn(lambda room: jax.random.uniform(key, room, dtype, self.minval, self.maxval), shape)
 
 
 class Orthogonal(_Drawn):
@@ -345,11 +328,11 @@ class VarianceScaling(_Drawn):
         stddev = math.sqrt(self.scale / max(1.0, n))
         if self.distribution == "uniform":
             limit = math.sqrt(3.0) * stddev
-            return _drawn(lambda room: jax.random.uniform(key, room, dtype, -limit, limit), shape)
+            return drawn(lambda room: jax.random.uniform(key, room, dtype, -limit, limit), shape)
         if self.distribution == "untruncated_normal":
-            return _drawn(lambda room: stddev * jax.random.normal(key, room, dtype), shape)
+            return drawn(lambda room: stddev * jax.random.normal(key, room, dtype), shape)
         stddev = stddev / _TRUNCATED_STDDEV
-        return _drawn(lambda room: stddev * jax.random.truncated_normal(key, -2.0, 2.0, room, dtype), shape)
+        return drawn(lambda room: stddev * jax.random.truncated_normal(key, -2.0, 2.0, room, dtype), shape)
 
 
 class _Scaled(VarianceScaling):
