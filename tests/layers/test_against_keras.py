@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 
 import jax
@@ -21,6 +22,9 @@ quickly_compiled = functools.partial(jax.jit, compiler_options={"xla_backend_opt
 
 
 def inputs_of(case: Case, rng: np.random.Generator):
+    if case.data is not None:
+        return case.data(rng)
+
     def one(shape):
         if case.dtype == "float32":
             return rng.normal(size=shape).astype("float32")
@@ -158,3 +162,61 @@ def test_layer_computes_in_its_dtype_and_accepts_sizes_it_does_not_know(case: Ca
     )
     for leaf in jax.tree.leaves(jax.eval_shape(run, jax.random.key(0), arrays)):
         assert leaf.dtype == jnp.bfloat16
+
+
+def plain(config: dict) -> dict:
+    """A configuration of Keras without what it draws anew (names of layers) and what is about no argument."""
+    return {
+        key: plain(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if key not in ("name", "build_config", "quantization_config")
+    }
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_configurations_go_both_ways(case: Case):
+    ours = case.make(layers)
+    config = ours.get_config()
+    json.dumps(config)
+    with oracle() as keras:
+        theirs = case.make(keras.layers)
+        said = theirs.get_config()
+        assert plain(type(theirs).from_config(config).get_config()) == plain(said)
+    again = type(ours).from_config(said)
+    x = inputs_of(case, np.random.default_rng(0))
+    inputs = jax.tree.map(lambda a: layers.Input(a.shape[1:], dtype=a.dtype), x)
+    ours(*given(case, inputs))
+    again(*given(case, inputs))
+    assert again.name == theirs.name
+    assert program(again, given(case, x)) == program(ours, given(case, x))
+
+
+# Keras turns the sequence round and leaves its mask as it was: then the mask names other steps than those it masked.
+TURNED = {f"{kind} backwards, no bias" for kind in ("LSTM", "GRU", "SimpleRNN")}
+MASKED = [
+    c
+    for c in CASES
+    if c.dtype == "float32" and isinstance(c.shape, tuple) and len(c.shape) > 2 and not c.spread and c.data is None
+]
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in MASKED if c.dtype == "float32" and c.name not in TURNED], ids=lambda c: c.name
+)
+def test_masks_travel_as_in_keras(case: Case):
+    x = inputs_of(case, np.random.default_rng(0))
+    keep = np.arange(x.shape[1]) < np.arange(1, 1 + len(x))[:, None]
+    with oracle() as keras:
+        theirs = case.make(keras.layers)
+        if not theirs.supports_masking:
+            expected = None
+        else:
+            theirs(x)
+            expected = theirs.compute_mask(jnp.asarray(x), jnp.asarray(keep))
+    ours = case.make(layers)
+    ours(x)
+    got = ours.compute_mask(jnp.asarray(x), jnp.asarray(keep))
+    assert ours.supports_masking == theirs.supports_masking
+    assert jax.tree.structure(got) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -16,6 +16,7 @@ from verax.frame.current import active_frame
 from verax.frame.frame import load_values
 from verax.frame.names import automatic_name
 from verax.frame.policy import DTypePolicy
+from verax.frame.registry import described
 from verax.frame.tree import Tree, holds
 from verax.frame.variable import Variable
 
@@ -37,6 +38,19 @@ class Core:
     declared_shape: tuple[int | None, ...] | None = None
     activity_regularizer: Callable[[Any], Any] | None = None
     remat: Any = None  # the RematScope by which it is recomputed, if any
+
+
+#: What only Keras' configurations say, as it stands where it asks for nothing.
+_OFF = {
+    "quantization_config": None,
+    "synchronized": False,
+    "rms_scaling": False,
+    "renorm": False,
+    "renorm_clipping": None,
+    "renorm_momentum": 0.99,
+    "stateful": False,
+    "zero_output_for_mask": False,
+}
 
 
 class Holder:
@@ -142,19 +156,20 @@ class Holder:
         load_values(cast("Any", self), {v.path: w for v, w in zip(variables, weights, strict=True)})
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, captured when the layer was made."""
+        """The constructor's arguments, captured when the layer was made; parts among them as configurations."""
         args, kwargs = self._core.arguments
         bound = inspect.signature(type(self).__init__).bind_partial(self, *args, **kwargs)
         config: dict[str, Any] = {}
         for key, value in list(bound.arguments.items())[1:]:
             kind = inspect.signature(type(self).__init__).parameters[key].kind
             config.update(cast("dict[str, Any]", value) if kind is inspect.Parameter.VAR_KEYWORD else {key: value})
-        return {"name": self.name, **config}
+        return {"name": self.name, **described(config)}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Any:
-        """A new layer with the arguments ``get_config`` gave."""
-        return cls(**config)
+        """A new layer with the arguments that ``get_config`` gave, Keras' or ours."""
+        known = inspect.signature(cls.__init__).parameters
+        return cls(**{k: v for k, v in config.items() if k in known or k not in _OFF or v != _OFF[k]})
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}{'' if self.built else ', not built'}>"

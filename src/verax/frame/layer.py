@@ -157,12 +157,6 @@ class Layer(Holder):
                 because="the shape of a weight would depend on an unknown size",
                 do="Give the Input that size, or pool over the axis first.",
             )
-        if shape is not None and None in shape:
-            raise ShapeError(
-                f"A weight {name!r} of shape {shape} was to be added to {self.name!r}.",
-                because="a size of the input it depends on is unknown",
-                do="Give the Input that size, or pool over the axis first.",
-            )
         dtype = dtype or self._core.policy.variable_dtype
         if initializer is None:
             initializer = "glorot_uniform" if jnp.issubdtype(jnp.dtype(dtype), jnp.floating) else "zeros"

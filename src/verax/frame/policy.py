@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -70,13 +70,15 @@ class DTypePolicy:
 
     @classmethod
     def of(cls, value: Any) -> DTypePolicy:
-        """The policy that None (the global one), a name, a dtype or a policy stands for."""
+        """The policy that None (the global one), a name, a dtype, a policy or its configuration stands for."""
         if value is None:
             return global_policy()
         if isinstance(value, DTypePolicy):
             return value
         if isinstance(value, str):
             return cls(value)
+        if isinstance(value, Mapping):
+            return cls(**cast("Mapping[str, Any]", value)["config"])
         return cls(standard_dtype(value))
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+import numpy as np
+
 from verax.errors import InputError, UnknownNameError
 
-__all__ = ["Registry", "snake_case"]
+__all__ = ["Registry", "described", "snake_case"]
 
 
 def snake_case(name: str) -> str:
@@ -77,9 +80,7 @@ class Registry:
         """The configuration of an object, in Keras' form; the name of a registered function; None for None."""
         if entry is None:
             return None
-        if hasattr(entry, "get_config"):
-            return {"class_name": type(entry).__name__, "config": entry.get_config(), "registered_name": None}
-        return entry.__name__
+        return described(entry) if hasattr(entry, "get_config") else entry.__name__
 
     def deserialize(
         self, config: Mapping[str, Any] | str, custom_objects: Mapping[str, Callable[..., Any]] | None = None
@@ -91,3 +92,30 @@ class Registry:
             return entry
         arguments = config["config"]
         return cast("Any", entry).from_config(arguments) if hasattr(entry, "from_config") else entry(**arguments)
+
+
+def described(value: Any) -> Any:
+    """``value`` as a configuration holds it, in Keras' form: parts of Verax as dictionaries, functions by their names.
+
+    What it does not know (a person's own function, which has no configuration) stays as it is.
+
+    >>> described([verax.initializers.Ones(), verax.activations.relu, np.float32(0.5)])
+    [{'module': 'keras.initializers', 'class_name': 'Ones', 'config': {}, 'registered_name': None}, 'relu', 0.5]
+    """
+    if isinstance(value, (list, tuple)):
+        parts = (described(v) for v in cast("list[Any]", value))
+        return tuple(parts) if isinstance(value, tuple) else list(parts)
+    if isinstance(value, Mapping):
+        return {k: described(v) for k, v in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, np.generic):
+        return value.item()
+    module = str(getattr(value if inspect.isfunction(value) else type(value), "__module__", "")).split(".")
+    if module[0] != "verax":
+        return value
+    if inspect.isfunction(value):
+        return value.__name__
+    if hasattr(value, "get_config"):
+        room = "keras" if module[1] in ("frame", "model") else f"keras.{module[1]}"
+        name = type(value).__name__
+        return {"module": room, "class_name": name, "config": value.get_config(), "registered_name": None}
+    return value

@@ -1,45 +1,16 @@
-"""One row for each way to make a layer: what real Keras and Verax are compared on."""
+"""The layers that every model is made of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-__all__ = ["CASES", "Case"]
+from tests.layers.cases.base import FIRST, IMAGE, QUICK, STEPS, VOLUME, Case
 
-
-@dataclass(frozen=True)
-class Case:
-    """A layer to be made from ``verax.layers`` and from ``keras.layers`` alike.
-
-    Attributes:
-        name: For the test's id.
-        make: From a module of layers to a layer.
-        shape: The input's shape, or a list of shapes for a layer that merges.
-        dtype: "float32", "uint8", "int32" (indices below 5).
-        draws: Whether training draws: then only inference is compared.
-        tolerance: Relative and absolute.
-        spread: Whether the list of inputs is given as so many arguments.
-    """
-
-    name: str
-    make: Callable[[Any], Any]
-    shape: Any
-    dtype: str = "float32"
-    draws: bool = False
-    tolerance: float = 2e-5
-    spread: bool = False
-
-
-# Orthogonal matrices take long to make, and every weight is replaced.
-QUICK = {"recurrent_initializer": "zeros"}
+__all__ = ["CASES"]
 
 
 def _rows() -> list[Case]:
-    image, first = (2, 7, 6, 4), (2, 4, 7, 6)
-    steps = (2, 6, 4)
-    volume = (2, 5, 4, 6, 2)
+    image, first, steps, volume = IMAGE, FIRST, STEPS, VOLUME
     rows = [
         Case("Dense", lambda m: m.Dense(3), (2, 4)),
         Case("Dense relu, no bias, 3-d", lambda m: m.Dense(3, "relu", use_bias=False), (2, 5, 4)),

@@ -1,0 +1,10 @@
+"""One row for each way to make a layer: what real Keras and Verax are compared on. A family a file."""
+
+from __future__ import annotations
+
+from tests.layers.cases import foundation
+from tests.layers.cases.base import QUICK, Case
+
+__all__ = ["CASES", "QUICK", "Case"]
+
+CASES: list[Case] = [case for family in (foundation,) for case in family.CASES]
