@@ -49,7 +49,9 @@ def _machine() -> dict[str, str]:
     fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
     fields = {name.strip(): value.strip() for name, value in fields.items()}
     flags = [f for f in ("avx2", "avx512f", "amx_tile") if f in fields.get("flags", "").split()]
-    said = [fields.get("model name", ""), platform.machine(), f"{os.cpu_count()} cores", *flags]
+    usable, there = len(os.sched_getaffinity(0)), os.cpu_count()
+    cores = f"{there} cores" if usable == there else f"pinned to {usable} of {there} cores"
+    said = [fields.get("model name", ""), platform.machine(), cores, *flags]
     versions = {"python": platform.python_version(), "verax": _version("verax")}
     versions |= {name: _version(name) for name in LIBRARIES if _version(name)}
     return {

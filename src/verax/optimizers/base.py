@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypedDict
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from verax.errors import FrozenError, InputError
@@ -301,7 +302,8 @@ class Optimizer:
         0.25
         """
         self._refuse_if_scheduled()
-        rate = jnp.asarray(value).astype(jnp.float32)
+        # A number goes through numpy: converting it in JAX would compile two programs for that.
+        rate = value.astype(jnp.float32) if isinstance(value, jax.Array) else jnp.asarray(np.float32(value))
         return state._replace(hyperparams={**state.hyperparams, "learning_rate": rate})
 
     def current_learning_rate(self, state: OptimizerState) -> float:
