@@ -150,8 +150,8 @@ def page() -> str:
     lines = [
         "# Keras' names",
         "",
-        f"Every public name of Keras {version}: {len(found)} objects, some under several names. *Equal*: a test calls it in",
-        "both libraries and compares; the file under `tests` stands beside it. Written by `python -m tests.coverage`.",
+        f"Every public name of Keras {version}: {len(found)} objects, some under several names. *Equal*: a test calls",
+        "it in both libraries and compares; the file under `tests` stands beside it. Written by `python -m tests.coverage`.",
         "",
         "| | " + " | ".join(WORDS.values()) + " |",
         "|---|" + "---:|" * len(WORDS),

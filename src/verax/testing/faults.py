@@ -87,5 +87,7 @@ def difference(a: Any, b: Any, tolerance: float) -> str:
             continue
         x, y = x.astype("float64"), y.astype("float64")
         if not np.allclose(x, y, rtol=tolerance, atol=tolerance, equal_nan=True):
+            if (np.isnan(x) != np.isnan(y)).any():
+                return "NaN in one of them"
             return f"{np.nanmax(np.abs(x - y)):.3g} at most"
     return ""
