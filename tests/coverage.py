@@ -151,7 +151,7 @@ def page() -> str:
         "# Keras' names",
         "",
         f"Every public name of Keras {version}: {len(found)} objects, some under several names. *Equal*: a test calls",
-        "it in both libraries and compares; the file under `tests` stands beside it. Written by `python -m tests.coverage`.",
+        "it in both libraries and compares; the test file stands beside it. Written by `python -m tests.coverage`.",
         "",
         "| | " + " | ".join(WORDS.values()) + " |",
         "|---|" + "---:|" * len(WORDS),
