@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,18 @@ import jax
 import jax.numpy as jnp
 from jax.extend.backend import get_backend
 
-__all__ = ["AttendedAxes", "as_bool", "attend", "attention_weights", "both", "distances", "flash_reason"]
+from verax.frame.speed import fast_kernels
+
+__all__ = [
+    "AttendedAxes",
+    "as_bool",
+    "attend",
+    "attend_plain",
+    "attention_weights",
+    "both",
+    "distances",
+    "flash_reason",
+]
 
 
 def attend(
@@ -48,7 +60,62 @@ def attend(
         return jax.nn.dot_product_attention(query, key, value, scale=scale, is_causal=causal, implementation="cudnn")
     if causal:
         keep = both(keep, distances(query.shape[1], key.shape[1]) >= 0)
+    return (_attend if fast_kernels() else attend_plain)(query, key, value, keep, scale)
+
+
+def attend_plain(query: jax.Array, key: jax.Array, value: jax.Array, keep: jax.Array | None, scale: float) -> jax.Array:
+    """``attend`` as its formula says it."""
     return jnp.einsum("bnts,bsnh->btnh", attention_weights(query, key, keep, scale=scale), value)
+
+
+# ---- the fast form ---------------------------------------------------------------------------------------------------
+# XLA on a CPU has good kernels for products of (batch, heads, T, size) alone. Scores (batch, heads, T, S) are the
+# largest array by far: the scale goes into the query and the division by the sum of the exponentials into the result,
+# so that scores are passed over twice in the forward pass and once in the backward pass.
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _attend(query: jax.Array, key: jax.Array, value: jax.Array, keep: jax.Array | None, scale: float) -> jax.Array:
+    return _attend_forward(query, key, value, keep, scale)[0]
+
+
+def _turned(x: jax.Array) -> jax.Array:
+    """(batch, time, heads, size) as (batch, heads, time, size), and back."""
+    return jnp.transpose(x, (0, 2, 1, 3))
+
+
+def _attend_forward(
+    query: jax.Array, key: jax.Array, value: jax.Array, keep: jax.Array | None, scale: float
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    q, k, v = _turned(query * jnp.asarray(scale, query.dtype)), _turned(key), _turned(value)
+    scores = jnp.einsum("bnth,bnsh->bnts", q, k, preferred_element_type=jnp.float32)
+    if keep is not None:
+        scores = jnp.where(keep, scores, jnp.full_like(scores, -1e9))
+    e = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
+    if keep is not None:
+        e = jnp.where(keep, e, jnp.zeros_like(e))
+    total = jnp.sum(e, axis=-1, keepdims=True)
+    if keep is not None:  # where nothing may be attended to
+        total = jnp.where(total == 0, jnp.ones_like(total), total)
+    e = e.astype(v.dtype)
+    out = jnp.einsum("bnts,bnsh->bnth", e, v, preferred_element_type=jnp.float32) / total
+    return _turned(out).astype(query.dtype), (q, k, v, e, total, out)
+
+
+def _attend_backward(scale: float, saved: tuple[jax.Array, ...], change: jax.Array):
+    # With P = e / total and O = P v: dP = dO vᵀ, dS = P (dP - Σ dO O), and dO / total stands for the division of P.
+    q, k, v, e, total, out = saved
+    g = _turned(change).astype(total.dtype) / total
+    own = jnp.sum(g * out, axis=-1, keepdims=True)
+    g = g.astype(v.dtype)
+    ds = e * (jnp.einsum("bnth,bnsh->bnts", g, v, preferred_element_type=total.dtype) - own).astype(e.dtype)
+    dq = _turned(jnp.einsum("bnts,bnsh->bnth", ds, k)) * jnp.asarray(scale, k.dtype)
+    # The narrow factor first: XLA turns the first one round.
+    dk, dv = (jnp.einsum("bnth,bnts->bnhs", a, b).transpose(0, 3, 1, 2) for a, b in ((q, ds), (g, e)))
+    return dq, dk, dv, None
+
+
+_attend.defvjp(_attend_forward, _attend_backward)
 
 
 def attention_weights(query: jax.Array, key: jax.Array, keep: jax.Array | None, *, scale: float) -> jax.Array:
