@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from verax.layers.activation import ELU, LeakyReLU, PReLU, ReLU, Softmax
+from verax.layers.adaptive_pooling import (
+    AdaptiveAveragePooling1D,
+    AdaptiveAveragePooling2D,
+    AdaptiveAveragePooling3D,
+    AdaptiveMaxPooling1D,
+    AdaptiveMaxPooling2D,
+    AdaptiveMaxPooling3D,
+)
 from verax.layers.attention import AdditiveAttention, Attention
 from verax.layers.base import Input, InputLayer, InputSpec, Layer, layer_registry
 from verax.layers.convolutional import Conv1D, Conv2D, Conv3D
 from verax.layers.core import Activation, Dense, Embedding, Identity, Lambda, Masking
 from verax.layers.einsum_dense import EinsumDense
 from verax.layers.gated import GRU, LSTM
+from verax.layers.jax_bridge import FlaxLayer, JaxLayer
 from verax.layers.merging import (
     Add,
     Average,
@@ -69,6 +78,7 @@ from verax.layers.reshaping import (
     ZeroPadding2D,
     ZeroPadding3D,
 )
+from verax.layers.reversible_embedding import ReversibleEmbedding
 from verax.layers.rnn import SimpleRNN
 from verax.layers.row_normalization import (
     GroupNormalization,
@@ -77,7 +87,9 @@ from verax.layers.row_normalization import (
     UnitNormalization,
 )
 from verax.layers.separable import DepthwiseConv1D, DepthwiseConv2D, SeparableConv1D, SeparableConv2D
+from verax.layers.spectral_normalization import SpectralNormalization
 from verax.layers.transposed import Conv1DTranspose, Conv2DTranspose, Conv3DTranspose
+from verax.layers.wrapper import Wrapper
 
 # Keras' second names.
 AvgPool1D, AvgPool2D, AvgPool3D = AveragePooling1D, AveragePooling2D, AveragePooling3D
@@ -106,6 +118,12 @@ __all__ = [
     "LSTM",
     "Activation",
     "ActivityRegularization",
+    "AdaptiveAveragePooling1D",
+    "AdaptiveAveragePooling2D",
+    "AdaptiveAveragePooling3D",
+    "AdaptiveMaxPooling1D",
+    "AdaptiveMaxPooling2D",
+    "AdaptiveMaxPooling3D",
     "Add",
     "AdditiveAttention",
     "AlphaDropout",
@@ -142,6 +160,7 @@ __all__ = [
     "EinsumDense",
     "Embedding",
     "Flatten",
+    "FlaxLayer",
     "GaussianDropout",
     "GaussianNoise",
     "GlobalAveragePooling1D",
@@ -162,6 +181,7 @@ __all__ = [
     "Input",
     "InputLayer",
     "InputSpec",
+    "JaxLayer",
     "Lambda",
     "Layer",
     "LayerNormalization",
@@ -184,6 +204,7 @@ __all__ = [
     "RepeatVector",
     "Rescaling",
     "Reshape",
+    "ReversibleEmbedding",
     "SeparableConv1D",
     "SeparableConv2D",
     "SeparableConvolution1D",
@@ -193,11 +214,13 @@ __all__ = [
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "SpectralNormalization",
     "Subtract",
     "UnitNormalization",
     "UpSampling1D",
     "UpSampling2D",
     "UpSampling3D",
+    "Wrapper",
     "ZeroPadding1D",
     "ZeroPadding2D",
     "ZeroPadding3D",

@@ -104,8 +104,6 @@ class GroupNormalization(_ScaleAndCenter):
     the batch, as many as channels is instance normalization. Weights ``gamma``, ``beta``: (channels,). Computed in
     float32 under half precision.
 
-    Differs from Keras: any axis but the batch's may hold the channels (there a negative one other than -1 fails).
-
     Args:
         groups: How many groups; -1 for one of each channel.
         axis: The axis of the channels.
