@@ -189,8 +189,8 @@ class FlaxLayer(JaxLayer):
     """A module of Flax (``flax.linen``) as a layer.
 
     The collection ``params`` is what gradients reach; all others (``batch_stats``, ...) are state, which a training
-    pass replaces. Where the method takes ``training``, the module is told the mode. Draws come from the stream ``dropout``.
-    Whatever has ``init`` and ``apply`` of this form will do: this layer imports nothing.
+    pass replaces. Where the method takes ``training``, the module is told the mode. Draws come from the stream
+    ``dropout``. Whatever has ``init`` and ``apply`` of this form will do: this layer imports nothing.
 
     For a ``flax.nnx`` module, ``nnx.split`` gives the values and ``nnx.merge`` the function of a ``JaxLayer``::
 
