@@ -93,7 +93,8 @@ def each_axis(value: int | tuple[int, ...], rank: int, argument: str) -> tuple[i
     >>> each_axis(3, 2, "kernel_size"), each_axis((2, 1), 2, "strides")
     ((3, 3), (2, 1))
     """
-    numbers = (value,) * rank if isinstance(value, (int, np.integer)) else tuple(value)
+    several = tuple(value) if isinstance(value, (list, tuple)) else ()
+    numbers: tuple[Any, ...] = (value,) * rank if isinstance(value, (int, np.integer)) else several
     if len(numbers) != rank or any(not isinstance(n, (int, np.integer)) or n < 1 for n in numbers):
         raise InputError(
             f"{argument} was given.", received=repr(value), because=f"it is one positive integer, or {rank} of them"
