@@ -187,6 +187,33 @@ def test_real_flax_modules():
     assert not np.allclose(layer.non_trainable_weights[0], 0)
 
 
+def test_real_modules_of_nnx():
+    nnx = pytest.importorskip("flax.nnx")
+
+    class Net(nnx.Module):
+        def __init__(self):
+            self.dense, self.norm = nnx.Linear(4, 3, rngs=nnx.Rngs(0)), nnx.BatchNorm(3, momentum=0.5, rngs=nnx.Rngs(1))
+
+        def __call__(self, x):
+            return self.norm(self.dense(x))
+
+    module = Net()
+    graph, params, state = nnx.split(module, nnx.Param, ...)
+
+    def call_fn(params, state, inputs, training):
+        module = nnx.merge(graph, params, state)
+        module.train() if training else module.eval()
+        outputs = module(inputs)
+        return outputs, nnx.split(module, nnx.Param, ...)[2]
+
+    layer = layers.JaxLayer(call_fn, params=params, state=state)
+    module.train()
+    np.testing.assert_allclose(layer(X, training=True), module(jnp.asarray(X)), rtol=1e-5, atol=1e-6)
+    module.eval()
+    np.testing.assert_allclose(layer(X), module(jnp.asarray(X)), rtol=1e-5, atol=1e-6)
+    assert sum(w.trainable for w in layer.weights) == 4
+
+
 def test_real_equinox_modules():
     equinox = pytest.importorskip("equinox")
     module = equinox.nn.MLP(4, 3, 5, 1, key=jax.random.key(0))

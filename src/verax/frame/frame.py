@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -92,7 +92,7 @@ class Frame:
         return value
 
     @contextmanager
-    def reading(self, variable: Variable, function: Callable[[jax.Array], jax.Array]) -> Iterator[None]:
+    def reading(self, variable: Variable, function: Callable[[jax.Array], jax.Array]) -> Generator[None]:
         """While it stands, ``variable`` reads as ``function`` of its value in this call."""
         self.read(variable)  # known from here on
         kept = self.values[id(variable)]

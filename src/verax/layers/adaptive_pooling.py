@@ -59,6 +59,8 @@ class AdaptiveAveragePooling1D(_AdaptiveAveragePooling):
     Window i of m over n places is [floor(i n / m), ceil((i + 1) n / m)): the windows cover everything, and the output
     has the same size for every input.
 
+    Differs from Keras: the bounds are exact (there rounding can put one outside: NaN in the last of 7 windows over 6).
+
     Args:
         output_size: The number of windows: a positive integer.
         data_format: ``"channels_last"`` (default) or ``"channels_first"``.
@@ -77,6 +79,8 @@ class AdaptiveAveragePooling2D(_AdaptiveAveragePooling):
     Window i of m over n places is [floor(i n / m), ceil((i + 1) n / m)): the windows cover everything, and the output
     has the same size for every input.
 
+    Differs from Keras: the bounds are exact (there rounding can put one outside: NaN in the last of 7 windows over 6).
+
     Args:
         output_size: The number of windows: a positive integer, or one for each axis.
         data_format: ``"channels_last"`` (default) or ``"channels_first"``.
@@ -92,6 +96,8 @@ class AdaptiveAveragePooling3D(_AdaptiveAveragePooling):
     Window i of m over n places is [floor(i n / m), ceil((i + 1) n / m)): the windows cover everything, and the output
     has the same size for every input.
 
+    Differs from Keras: the bounds are exact (there rounding can put one outside: NaN in the last of 7 windows over 6).
+
     Args:
         output_size: The number of windows: a positive integer, or one for each axis.
         data_format: ``"channels_last"`` (default) or ``"channels_first"``.
@@ -106,6 +112,8 @@ class AdaptiveMaxPooling1D(_AdaptiveMaxPooling):
 
     Window i of m over n places is [floor(i n / m), ceil((i + 1) n / m)): the windows cover everything, and the output
     has the same size for every input.
+
+    Differs from Keras: the bounds are exact (there rounding can put one outside: NaN in the last of 7 windows over 6).
 
     Args:
         output_size: The number of windows: a positive integer.
@@ -125,6 +133,8 @@ class AdaptiveMaxPooling2D(_AdaptiveMaxPooling):
     Window i of m over n places is [floor(i n / m), ceil((i + 1) n / m)): the windows cover everything, and the output
     has the same size for every input.
 
+    Differs from Keras: the bounds are exact (there rounding can put one outside: NaN in the last of 7 windows over 6).
+
     Args:
         output_size: The number of windows: a positive integer, or one for each axis.
         data_format: ``"channels_last"`` (default) or ``"channels_first"``.
@@ -139,6 +149,8 @@ class AdaptiveMaxPooling3D(_AdaptiveMaxPooling):
 
     Window i of m over n places is [floor(i n / m), ceil((i + 1) n / m)): the windows cover everything, and the output
     has the same size for every input.
+
+    Differs from Keras: the bounds are exact (there rounding can put one outside: NaN in the last of 7 windows over 6).
 
     Args:
         output_size: The number of windows: a positive integer, or one for each axis.

@@ -31,8 +31,10 @@ class JaxLayer(Layer):
     replaces), ``rng`` (a key in training, else None), ``inputs``, ``training`` (a bool). It returns the outputs, or
     (outputs, new state) where it takes a ``state``. Both are structures of arrays, any pytree of jax, so an Equinox
     module too: ``JaxLayer(lambda params, inputs: jax.vmap(params)(inputs), params=module)``. Each array becomes a
-    weight, named ``variable``, ``variable_1`` ... in the structure's order. Integers among the parameters are not
-    trained; leaves that are no numbers (functions, strings) stay as they are.
+    weight, named ``variable``, ``variable_1`` ... in the structure's order. Leaves that are no numbers (functions,
+    strings) stay as they are.
+
+    Differs from Keras: integers among the parameters are not trained (there training fails).
 
     ``init_fn``, where there is no value for either, makes the parameters, or (parameters, state) where ``call_fn``
     takes a state; it takes some of ``rng``, ``inputs`` (ones, with 1 for an unknown size), ``training`` (True).
@@ -192,10 +194,17 @@ class FlaxLayer(JaxLayer):
     pass replaces. Where the method takes ``training``, the module is told the mode. Draws come from the stream
     ``dropout``. Whatever has ``init`` and ``apply`` of this form will do: this layer imports nothing.
 
-    For a ``flax.nnx`` module, ``nnx.split`` gives the values and ``nnx.merge`` the function of a ``JaxLayer``::
+    A module of ``flax.nnx`` is a ``JaxLayer`` of what ``nnx.split`` makes of it::
 
         graph, params, state = nnx.split(module, nnx.Param, ...)
-        layer = verax.layers.JaxLayer(lambda params, state, inputs: nnx.merge(graph, params, state)(inputs), ...)
+
+        def call_fn(params, state, inputs, training):
+            module = nnx.merge(graph, params, state)
+            module.train() if training else module.eval()
+            outputs = module(inputs)
+            return outputs, nnx.split(module, nnx.Param, ...)[2]
+
+        layer = verax.layers.JaxLayer(call_fn, params=params, state=state)
 
     Args:
         module: The module.
@@ -219,7 +228,7 @@ class FlaxLayer(JaxLayer):
                 "FlaxLayer was made.",
                 received=f"{module!r} of type {type(module).__name__}",
                 because="it wraps a module of flax.linen, which has init and apply",
-                do="Wrap a flax.nnx module with JaxLayer: see FlaxLayer's documentation.",
+                do="For a flax.nnx module use JaxLayer, as FlaxLayer's documentation shows.",
             )
         self.module = module
         self.method = method
