@@ -71,16 +71,18 @@ def _rows() -> list[Case]:
         for p, o in [("valid", 0), ("same", 1)] if rank > 1 else itertools.product(("valid", "same"), (0, 1)):
             rows.append(_case(kind, 2, 3, strides=2, padding=p, output_padding=o))
         rows.append(_case(kind, 2, 2, strides=2, first=True))
+    penalty = {"activity_regularizer": PARTS["regularizer"]}
     kernels = ["Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"]
     for kind in kernels:
         rows.append(_case(kind, 2, 2, activation="relu", use_bias=False))
-        rows.append(_case(kind, 2, 2, **_all_parts("kernel", "bias"), activity_regularizer=PARTS["regularizer"]))
+        rows.append(_case(kind, 2, 2, **_all_parts("kernel", "bias"), **penalty))
     for rank in (1, 2):
         rows.append(_case(f"DepthwiseConv{rank}D", 2, activation="tanh", use_bias=False))
-        rows.append(_case(f"DepthwiseConv{rank}D", 2, **_all_parts("depthwise", "bias")))
+        rows.append(_case(f"DepthwiseConv{rank}D", 2, **_all_parts("depthwise", "bias"), **penalty))
         rows.append(_case(f"SeparableConv{rank}D", 2, 2, activation="tanh", use_bias=False))
-        rows.append(_case(f"SeparableConv{rank}D", 2, 2, **_all_parts("depthwise", "pointwise", "bias")))
+        rows.append(_case(f"SeparableConv{rank}D", 2, 2, **_all_parts("depthwise", "pointwise", "bias"), **penalty))
     rows += [
+        _case("Conv1D", 4, 3, groups=2),
         _case("Conv3D", 4, (2, 1, 2), groups=2),
         _case("Conv3D", 2, 2, first=True),
         _case("Conv2D", 3, (3, 2), (2, 3), "same"),

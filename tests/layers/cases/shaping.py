@@ -21,8 +21,9 @@ def _parts(*weights: str) -> dict[str, Any]:
 
 def _core() -> list[Case]:
     indices = {"shape": (2, 6), "dtype": "int32"}
+    penalty = {"activity_regularizer": PARTS["regularizer"]}
     return [
-        _case("Dense", 3, **_parts("kernel", "bias"), activity_regularizer=PARTS["regularizer"]),
+        _case("Dense", 3, **_parts("kernel", "bias"), **penalty),
         _case("Dense", 3, "gelu", shape=IMAGE),
         _case("Embedding", 5, 3, **_parts("embeddings"), **indices),
         _case("Embedding", 5, 3, mask_zero=True, **indices),
@@ -30,6 +31,9 @@ def _core() -> list[Case]:
         _case("ReversibleEmbedding", 5, 3, **indices),
         _case("ReversibleEmbedding", 5, 3, mask_zero=True, reverse_dtype="float32", logit_soft_cap=2.0, **indices),
         _case("ReversibleEmbedding", 5, 3, **_parts("embeddings"), **indices),
+        _case("ReversibleEmbedding", 5, 3, tie_weights=False, **indices),
+        _case("Dense", 3, name="mine"),
+        _case("EinsumDense", "abc,cd->abd", (6, 5), bias_axes="d", **_parts("kernel", "bias"), **penalty),
         _case("Masking", shape=IMAGE),
         _case("Masking", mask_value=-1.0),
         _case("Activation", "softplus"),
