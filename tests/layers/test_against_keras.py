@@ -192,6 +192,7 @@ def test_configurations_go_both_ways(case: Case):
 
 
 # Keras turns the sequence round and leaves its mask as it was: then the mask names other steps than those it masked.
+# And its RMSNormalization drops the mask.
 TURNED = {f"{kind} backwards, no bias" for kind in ("LSTM", "GRU", "SimpleRNN")}
 MASKED = [
     c
@@ -201,7 +202,7 @@ MASKED = [
 
 
 @pytest.mark.parametrize(
-    "case", [c for c in MASKED if c.dtype == "float32" and c.name not in TURNED], ids=lambda c: c.name
+    "case", [c for c in MASKED if c.name not in TURNED and "RMSNormalization" not in c.name], ids=lambda c: c.name
 )
 def test_masks_travel_as_in_keras(case: Case):
     x = inputs_of(case, np.random.default_rng(0))

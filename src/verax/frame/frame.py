@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,17 @@ class Frame:
         if variable.autocast and self.stack and is_float(value.dtype):
             return value.astype(self.stack[-1][0].compute_dtype)
         return value
+
+    @contextmanager
+    def reading(self, variable: Variable, function: Callable[[jax.Array], jax.Array]) -> Generator[None]:
+        """While it stands, ``variable`` reads as ``function`` of its value in this call."""
+        self.read(variable)  # known from here on
+        kept = self.values[id(variable)]
+        self.values[id(variable)] = function(kept)
+        try:
+            yield
+        finally:
+            self.values[id(variable)] = kept
 
     def assign(self, variable: Variable, value: jax.Array) -> None:
         """Collect an assignment."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
@@ -199,6 +200,14 @@ class Layer(Holder):
         kept = average.value
         frame.followed[id(average)] = (value, momentum)
         average.assign(kept * momentum + value.astype(kept.dtype) * (1.0 - momentum))
+
+    def reading(self, variable: Variable, function: Callable[[jax.Array], jax.Array]) -> AbstractContextManager[None]:
+        """In a ``with`` block of the running call, let ``variable`` read as ``function`` of its value.
+
+        For layers around others that compute with a function of a weight: its norm divided out, a part masked. The
+        function gets the value in the dtype it is kept in; gradients go through it.
+        """
+        return self._frame("reading").reading(variable, function)
 
     @property
     def path(self) -> str:

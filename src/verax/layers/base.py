@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import jax
@@ -13,6 +14,7 @@ from verax.frame.layer import InputSpec, Layer, parts
 from verax.frame.policy import floatx, is_float
 from verax.frame.registry import Registry
 from verax.frame.symbolic import Node, SymbolicTensor
+from verax.frame.variable import Variable
 
 __all__ = [
     "Input",
@@ -20,11 +22,14 @@ __all__ = [
     "InputSpec",
     "Layer",
     "LayerArguments",
+    "add_part",
     "along_axis",
     "as_float",
     "check_rate",
     "each_axis",
+    "given",
     "image_format",
+    "keep_parts",
     "layer_registry",
 ]
 
@@ -41,6 +46,33 @@ class LayerArguments(TypedDict, total=False):
     dtype: Any
     input_shape: tuple[int | None, ...] | None
     remat: bool | None
+
+
+def given(scope: Mapping[str, Any]) -> dict[str, Any]:
+    """A constructor's arguments by their names, from its ``locals()``: so it hands them on whole.
+
+    A constructor that only says names and defaults is ``super().__init__(**given(locals()))``.
+    """
+    named = {name: value for name, value in scope.items() if name not in ("self", "__class__", "kwargs")}
+    return {**named, **scope["kwargs"]}
+
+
+def keep_parts(layer: Layer, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the initializers, regularizers and constraints among ``arguments`` as attributes; what is left of them."""
+    left: dict[str, Any] = {}
+    for name, value in arguments.items():
+        kind = name.rpartition("_")[2]
+        if kind in parts and name != "activity_regularizer":
+            setattr(layer, name, parts[kind](value))
+        else:
+            left[name] = value
+    return left
+
+
+def add_part(layer: Layer, name: str, shape: tuple[int | None, ...], of: str = "", **further: Any) -> Variable:
+    """A weight with the parts that were kept for it as ``<of>_initializer`` and so on; ``of`` is ``name`` if empty."""
+    kept = {kind: getattr(layer, f"{of or name}_{kind}", None) for kind in parts}
+    return layer.add_weight(shape, name=name, **kept, **further)
 
 
 def as_float(layer: Layer, x: jax.Array) -> jax.Array:
@@ -61,7 +93,8 @@ def each_axis(value: int | tuple[int, ...], rank: int, argument: str) -> tuple[i
     >>> each_axis(3, 2, "kernel_size"), each_axis((2, 1), 2, "strides")
     ((3, 3), (2, 1))
     """
-    numbers = (value,) * rank if isinstance(value, (int, np.integer)) else tuple(value)
+    several = tuple(value) if isinstance(value, (list, tuple)) else ()
+    numbers: tuple[Any, ...] = (value,) * rank if isinstance(value, (int, np.integer)) else several
     if len(numbers) != rank or any(not isinstance(n, (int, np.integer)) or n < 1 for n in numbers):
         raise InputError(
             f"{argument} was given.", received=repr(value), because=f"it is one positive integer, or {rank} of them"

@@ -1,4 +1,4 @@
-"""Convolutions over 1, 2 and 3 axes, from one base."""
+"""Convolutions over 1, 2 and 3 axes, and the base of all kinds of convolution."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ from typing import Any, Unpack
 
 import jax
 
-from verax import activations, constraints, initializers, regularizers
+from verax import activations
 from verax.errors import InputError, ShapeError, UnknownNameError
 from verax.layers.base import (
     InputSpec,
     Layer,
     LayerArguments,
+    add_part,
     along_axis,
     as_float,
     each_axis,
+    given,
     image_format,
+    keep_parts,
     layer_registry,
 )
-from verax.ops.convolution import convolve, convolve_transposed
+from verax.ops.convolution import convolve
 
-__all__ = ["Conv1D", "Conv2D", "Conv2DTranspose", "Conv3D", "DepthwiseConv2D"]
+__all__ = ["Conv1D", "Conv2D", "Conv3D"]
 
 _AXES = "DHW"
 
@@ -29,9 +32,15 @@ class _Convolution(Layer):
     """What all convolutions share: their arguments, their bias and activation, and the checks."""
 
     rank: int
+    #: What ``padding`` may be.
+    paddings: tuple[str, ...] = ("valid", "same")
+    filters: int
+    groups: int
+    depth_multiplier: int
 
     def __init__(
         self,
+        *,
         kernel_size: Any,
         strides: Any,
         padding: str,
@@ -39,24 +48,22 @@ class _Convolution(Layer):
         dilation_rate: Any,
         activation: Any,
         use_bias: bool,
-        kernel: tuple[Any, Any, Any],
-        bias: tuple[Any, Any, Any],
-        activity_regularizer: Any,
-        **kwargs: Unpack[LayerArguments],
+        **others: Any,
     ):
-        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        left = keep_parts(self, others)
+        counts = {name: left.pop(name) for name in ("filters", "groups", "depth_multiplier") if name in left}
+        super().__init__(**left)
+        for name, count in counts.items():
+            setattr(self, name, each_axis(count, 1, name)[0])
         self.kernel_size = each_axis(kernel_size, self.rank, "kernel_size")
         self.strides = each_axis(strides, self.rank, "strides")
         self.dilation_rate = each_axis(dilation_rate, self.rank, "dilation_rate")
-        self.padding = _padding(padding, ("valid", "same", "causal") if self.rank == 1 else ("valid", "same"))
+        if not isinstance(padding, str) or padding.lower() not in self.paddings:
+            raise UnknownNameError.among("padding", padding, self.paddings)
+        self.padding = padding.lower()
         self.data_format = image_format(data_format)
         self.activation = activations.get(activation)
         self.use_bias = use_bias
-        # Together: subclasses know the kernel's arguments by Keras' other names (depthwise_initializer, ...).
-        self._kernel = (initializers.get(kernel[0]), regularizers.get(kernel[1]), constraints.get(kernel[2]))
-        self.bias_initializer = initializers.get(bias[0])
-        self.bias_regularizer = regularizers.get(bias[1])
-        self.bias_constraint = constraints.get(bias[2])
         self.input_spec = InputSpec(ndim=self.rank + 2)
 
     @property
@@ -94,19 +101,9 @@ class _Convolution(Layer):
         self.input_spec = InputSpec(ndim=self.rank + 2, axes={self.channel_axis: found})
         return found
 
-    def add_kernel(self, shape: tuple[int, ...], filters: int, name: str = "kernel") -> None:
-        """Make the kernel and the bias."""
-        initializer, regularizer, constraint = self._kernel
-        self.kernel = self.add_weight(shape, initializer, regularizer=regularizer, constraint=constraint, name=name)
-        self.bias = None
-        if self.use_bias:
-            self.bias = self.add_weight(
-                (filters,),
-                self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-                name="bias",
-            )
+    def add_bias(self, size: int) -> None:
+        """Make the bias, where there is one."""
+        self.bias = add_part(self, "bias", (size,)) if self.use_bias else None
 
     def convolve(self, x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
         """The convolution (a correlation, as everywhere in deep learning), without bias."""
@@ -143,12 +140,6 @@ class _Convolution(Layer):
             )
 
 
-def _padding(value: str, known: tuple[str, ...]) -> str:
-    if not isinstance(value, str) or value.lower() not in known:
-        raise UnknownNameError.among("padding", value, known)
-    return value.lower()
-
-
 class _Conv(_Convolution):
     def __init__(
         self,
@@ -170,32 +161,19 @@ class _Conv(_Convolution):
         bias_constraint: Any = None,
         **kwargs: Unpack[LayerArguments],
     ):
-        super().__init__(
-            kernel_size,
-            strides,
-            padding,
-            data_format,
-            dilation_rate,
-            activation,
-            use_bias,
-            (kernel_initializer, kernel_regularizer, kernel_constraint),
-            (bias_initializer, bias_regularizer, bias_constraint),
-            activity_regularizer,
-            **kwargs,
-        )
-        if filters < 1 or groups < 1 or filters % groups:
+        super().__init__(**given(locals()))
+        if self.filters % self.groups:
             raise InputError(
                 f"{type(self).__name__} was made.",
                 received=f"filters={filters!r}, groups={groups!r}",
-                because="both are positive, and each group makes an equal number of filters",
+                because="each group makes an equal number of filters",
             )
-        self.filters = filters
-        self.groups = groups
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the kernel and the bias."""
         channels = self.channels(input_shape, self.groups)
-        self.add_kernel((*self.kernel_size, channels // self.groups, self.filters), self.filters)
+        self.kernel = add_part(self, "kernel", (*self.kernel_size, channels // self.groups, self.filters))
+        self.add_bias(self.filters)
 
     def call(self, x: jax.Array) -> jax.Array:
         """Convolve ``x`` (batch, *space, channels); the result has ``filters`` channels."""
@@ -224,6 +202,7 @@ class Conv1D(_Conv):
     """
 
     rank = 1
+    paddings = ("valid", "same", "causal")
 
 
 @layer_registry.add
@@ -273,150 +252,3 @@ class Conv3D(_Conv):
     """
 
     rank = 3
-
-
-@layer_registry.add
-class DepthwiseConv2D(_Convolution):
-    """A convolution of each channel by itself, with ``depth_multiplier`` kernels for each.
-
-    (batch, height, width, channels) -> (batch, new height, new width, channels * depth_multiplier). Weights:
-    ``kernel`` (kernel height, kernel width, channels, depth_multiplier), ``bias``.
-
-    Args:
-        kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias: As in ``Conv2D``.
-        depth_multiplier: The number of outputs for each channel.
-        depthwise_initializer, bias_initializer, depthwise_regularizer, bias_regularizer, activity_regularizer,
-            depthwise_constraint, bias_constraint: As for any weight.
-    """
-
-    rank = 2
-
-    def __init__(
-        self,
-        kernel_size: int | tuple[int, ...],
-        strides: int | tuple[int, ...] = (1, 1),
-        padding: str = "valid",
-        depth_multiplier: int = 1,
-        data_format: str | None = None,
-        dilation_rate: int | tuple[int, ...] = (1, 1),
-        activation: Any = None,
-        use_bias: bool = True,
-        depthwise_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        depthwise_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        depthwise_constraint: Any = None,
-        bias_constraint: Any = None,
-        **kwargs: Unpack[LayerArguments],
-    ):
-        super().__init__(
-            kernel_size,
-            strides,
-            padding,
-            data_format,
-            dilation_rate,
-            activation,
-            use_bias,
-            (depthwise_initializer, depthwise_regularizer, depthwise_constraint),
-            (bias_initializer, bias_regularizer, bias_constraint),
-            activity_regularizer,
-            **kwargs,
-        )
-        self.depth_multiplier = depth_multiplier
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the kernel and the bias."""
-        channels = self.channels(input_shape)
-        self.add_kernel(
-            (*self.kernel_size, channels, self.depth_multiplier), channels * self.depth_multiplier, name="kernel"
-        )
-
-    def call(self, x: jax.Array) -> jax.Array:
-        """Convolve each channel of ``x``."""
-        channels = x.shape[self.channel_axis]
-        kernel = self.kernel.value.reshape(*self.kernel_size, 1, channels * self.depth_multiplier)
-        return self.finish(self.convolve(as_float(self, x), kernel, channels))
-
-
-@layer_registry.add
-class Conv2DTranspose(_Convolution):
-    """The transpose of a convolution: what its gradient does, used to enlarge images.
-
-    (batch, height, width, channels) -> (batch, new height, new width, filters); with ``"same"`` padding the new height
-    is height * stride, with ``"valid"`` it is height * stride + max(kernel - stride, 0). Weights: ``kernel`` (kernel
-    height, kernel width, filters, channels), ``bias`` (filters,).
-
-    Args:
-        filters, kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias: As in ``Conv2D``.
-        output_padding: How many rows and columns are added at the end; None for the sizes above.
-        kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer,
-            kernel_constraint, bias_constraint: As in ``Dense``.
-    """
-
-    rank = 2
-
-    def __init__(
-        self,
-        filters: int,
-        kernel_size: int | tuple[int, ...],
-        strides: int | tuple[int, ...] = (1, 1),
-        padding: str = "valid",
-        output_padding: int | tuple[int, ...] | None = None,
-        data_format: str | None = None,
-        dilation_rate: int | tuple[int, ...] = (1, 1),
-        activation: Any = None,
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        bias_constraint: Any = None,
-        **kwargs: Unpack[LayerArguments],
-    ):
-        super().__init__(
-            kernel_size,
-            strides,
-            padding,
-            data_format,
-            dilation_rate,
-            activation,
-            use_bias,
-            (kernel_initializer, kernel_regularizer, kernel_constraint),
-            (bias_initializer, bias_regularizer, bias_constraint),
-            activity_regularizer,
-            **kwargs,
-        )
-        self.filters = filters
-        self.output_padding = (output_padding,) * 2 if isinstance(output_padding, int) else output_padding
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the kernel and the bias."""
-        self.add_kernel((*self.kernel_size, self.filters, self.channels(input_shape)), self.filters)
-
-    def call(self, x: jax.Array) -> jax.Array:
-        """Apply the transposed convolution to ``x``."""
-        x = convolve_transposed(
-            as_float(self, x),
-            self.kernel.value,
-            self.strides,
-            [self._pads(axis) for axis in range(self.rank)],
-            self.dilation_rate,
-            channels_last=self.data_format == "channels_last",
-        )
-        return self.finish(x)
-
-    def _pads(self, axis: int) -> tuple[int, int]:
-        # What the last input row contributes to the output's size, by Keras' rule; the padding of the spread input
-        # follows from it.
-        span = self.dilation_rate[axis] * (self.kernel_size[axis] - 1) + 1
-        stride = self.strides[axis]
-        if self.output_padding is None:
-            last = stride if self.padding == "same" else max(span, stride)
-        else:
-            last = (span % 2 if self.padding == "same" else span) + self.output_padding[axis]
-        total = last + span - 2
-        front = span - 1 if self.padding == "valid" else min((total + 1) // 2, span - 1)
-        return front, total - front

@@ -249,6 +249,7 @@ class Embedding(Layer):
         output_dim: The size of a vector.
         embeddings_initializer, embeddings_regularizer, embeddings_constraint: As for any weight.
         mask_zero: Whether index 0 is padding, masked out for the layers that follow.
+        weights: The table to start from, an array (or a list of it); it is no part of the configuration.
 
     >>> Embedding(3, 2, embeddings_initializer="ones")(np.array([[0, 2]])).shape
     (1, 2, 2)
@@ -265,16 +266,28 @@ class Embedding(Layer):
         embeddings_regularizer: Any = None,
         embeddings_constraint: Any = None,
         mask_zero: bool = False,
+        weights: Any = None,
         **kwargs: Unpack[LayerArguments],
     ):
         super().__init__(**kwargs)
-        self.input_dim = input_dim
-        self.output_dim = output_dim
+        for name, size in (("input_dim", input_dim), ("output_dim", output_dim)):
+            if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+                because = "it is a positive integer"
+                raise InputError(f"{type(self).__name__} was made.", received=f"{name}={size!r}", because=because)
+        self.input_dim = int(input_dim)
+        self.output_dim = int(output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
         self.embeddings_constraint = constraints.get(embeddings_constraint)
         self.mask_zero = mask_zero
         self.supports_masking = mask_zero
+        if weights is not None:
+            self.build((None,))
+            self.set_weights(weights if isinstance(weights, (list, tuple)) else [weights])
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments without ``weights``."""
+        return {name: value for name, value in super().get_config().items() if name != "weights"}
 
     def build(self, input_shape: Any) -> None:
         """Make the table."""

@@ -1,4 +1,4 @@
-"""Normalization over the batch and over features."""
+"""Normalization over the batch, and the base of all normalizations."""
 
 from __future__ import annotations
 
@@ -8,65 +8,34 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from verax import constraints, initializers, regularizers
 from verax.errors import InputError, ShapeError
-from verax.layers.base import InputSpec, Layer, LayerArguments, along_axis, layer_registry
+from verax.layers.base import (
+    InputSpec,
+    Layer,
+    LayerArguments,
+    add_part,
+    along_axis,
+    given,
+    keep_parts,
+    layer_registry,
+)
 from verax.ops.batch_norm import moments, normalize
 
-__all__ = ["BatchNormalization", "LayerNormalization"]
+__all__ = ["BatchNormalization"]
 
 
-class _ScaleAndCenter(Layer):
-    """``gamma`` and ``beta``: kept and applied in float32, whatever the layer computes in."""
+class _Normalization(Layer):
+    """Normalization along ``axis``, in float32 at least whatever the layer computes in."""
 
     supports_masking = True
 
-    def __init__(
-        self,
-        axis: Any,
-        epsilon: float,
-        center: bool,
-        scale: bool,
-        beta: tuple[Any, Any, Any],
-        gamma: tuple[Any, Any, Any],
-        **kwargs: Unpack[LayerArguments],
-    ):
-        super().__init__(**kwargs)
+    def __init__(self, *, axis: Any, epsilon: float, **others: Any):
+        super().__init__(**keep_parts(self, others))
         if not epsilon > 0:
             received = f"epsilon={epsilon!r}"
             raise InputError(f"{type(self).__name__} was made.", received=received, because="it must be positive")
         self.axis = axis
         self.epsilon = epsilon
-        self.center = center
-        self.scale = scale
-        self.beta_initializer = initializers.get(beta[0])
-        self.beta_regularizer = regularizers.get(beta[1])
-        self.beta_constraint = constraints.get(beta[2])
-        self.gamma_initializer = initializers.get(gamma[0])
-        self.gamma_regularizer = regularizers.get(gamma[1])
-        self.gamma_constraint = constraints.get(gamma[2])
-
-    def add_scale_and_center(self, shape: tuple[int | None, ...]) -> None:
-        """Make ``gamma`` and ``beta``."""
-        self.gamma = self.beta = None
-        if self.scale:
-            self.gamma = self.add_weight(
-                shape,
-                self.gamma_initializer,
-                autocast=False,
-                regularizer=self.gamma_regularizer,
-                constraint=self.gamma_constraint,
-                name="gamma",
-            )
-        if self.center:
-            self.beta = self.add_weight(
-                shape,
-                self.beta_initializer,
-                autocast=False,
-                regularizer=self.beta_regularizer,
-                constraint=self.beta_constraint,
-                name="beta",
-            )
 
     def check_axis(self, axis: int, ndim: int) -> int:
         """``axis`` counted from the front."""
@@ -78,6 +47,25 @@ class _ScaleAndCenter(Layer):
                 do="Give an axis that the input has.",
             )
         return axis % ndim
+
+    def checked_axes(self, ndim: int) -> tuple[int, ...]:
+        """The axes in the order of the weights: sorted as they were given, then counted from the front."""
+        axes = self.axis if isinstance(self.axis, tuple) else (self.axis,)
+        return tuple(self.check_axis(axis, ndim) for axis in sorted(axes))
+
+
+class _ScaleAndCenter(_Normalization):
+    """``gamma`` and ``beta``: kept and applied in float32, whatever the layer computes in."""
+
+    def __init__(self, *, center: bool, scale: bool, **others: Any):
+        super().__init__(**others)
+        self.center = center
+        self.scale = scale
+
+    def add_scale_and_center(self, shape: tuple[int | None, ...], *, scale: bool, center: bool) -> None:
+        """Make ``gamma`` and ``beta``."""
+        self.gamma = add_part(self, "gamma", shape, autocast=False) if scale else None
+        self.beta = add_part(self, "beta", shape, autocast=False) if center else None
 
 
 def _wide(x: jax.Array) -> jax.Array:
@@ -95,8 +83,7 @@ class BatchNormalization(_ScaleAndCenter):
     layer runs on its moving averages in both modes. A mask (the input's shape without its last axis) leaves masked
     places out of the moments. Moments are computed in float32 in two passes, so a mean far from 0 does not cancel.
 
-    Under ``jit`` over a sharded batch the moments are those of the whole batch: what Keras calls ``synchronized``. That
-    argument and ``renorm`` do not exist here.
+    Differs from Keras: ``renorm`` does not exist, and ``synchronized=True`` works (there an error on JAX).
 
     Args:
         axis: The axis of the channels.
@@ -105,6 +92,8 @@ class BatchNormalization(_ScaleAndCenter):
         center, scale: Whether there is a ``beta``, a ``gamma``.
         beta_initializer, gamma_initializer, moving_mean_initializer, moving_variance_initializer: Where they start.
         beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint: As for any weight.
+        synchronized: True to ask that the moments are those of the whole batch, over all devices. They are so in either
+            case: a compiled program sees the batch whole, however it is spread.
 
     >>> layer = BatchNormalization(momentum=0.5, epsilon=1e-9)
     >>> layer(jnp.array([[1.0], [3.0]]), training=True).round(3).tolist()
@@ -128,35 +117,26 @@ class BatchNormalization(_ScaleAndCenter):
         gamma_regularizer: Any = None,
         beta_constraint: Any = None,
         gamma_constraint: Any = None,
+        *,
+        synchronized: bool = False,
         **kwargs: Unpack[LayerArguments],
     ):
-        super().__init__(
-            axis,
-            epsilon,
-            center,
-            scale,
-            (beta_initializer, beta_regularizer, beta_constraint),
-            (gamma_initializer, gamma_regularizer, gamma_constraint),
-            **kwargs,
-        )
+        others = given(locals())
+        del others["momentum"], others["synchronized"]
+        super().__init__(**others)
         if not 0 <= momentum <= 1:
             because = "it is the part of the moving averages that stays at each step"
             raise InputError("BatchNormalization was made.", received=f"momentum={momentum!r}", because=because)
         self.momentum = momentum
-        self.moving_mean_initializer = initializers.get(moving_mean_initializer)
-        self.moving_variance_initializer = initializers.get(moving_variance_initializer)
+        self.synchronized = synchronized
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the four vectors."""
         axis = self.check_axis(self.axis, len(input_shape))
         shape = (input_shape[axis],)
-        self.add_scale_and_center(shape)
-        self.moving_mean = self.add_weight(
-            shape, self.moving_mean_initializer, trainable=False, autocast=False, name="moving_mean"
-        )
-        self.moving_variance = self.add_weight(
-            shape, self.moving_variance_initializer, trainable=False, autocast=False, name="moving_variance"
-        )
+        self.add_scale_and_center(shape, scale=self.scale, center=self.center)
+        self.moving_mean = add_part(self, "moving_mean", shape, trainable=False, autocast=False)
+        self.moving_variance = add_part(self, "moving_variance", shape, trainable=False, autocast=False)
         self.input_spec = InputSpec(ndim=len(input_shape), axes={axis: shape[0]})
 
     def call(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
@@ -195,72 +175,3 @@ class BatchNormalization(_ScaleAndCenter):
         mean = jnp.sum(jnp.where(counts, x, jnp.zeros_like(x)), axes) / n
         off = jnp.where(counts, x - along_axis(mean, x.ndim, self.axis), jnp.zeros_like(x))
         return mean, jnp.sum(jnp.square(off), axes) / n
-
-
-@layer_registry.add
-class LayerNormalization(_ScaleAndCenter):
-    """Normalizes each row over its features (Ba et al., 2016).
-
-    ``gamma * (x - mean) / sqrt(variance + epsilon) + beta``, mean and variance (biased) over ``axis`` of each row.
-    Weights ``gamma``, ``beta``: of the sizes of those axes. Computed in float32 under half precision.
-
-    Args:
-        axis: The axis, or axes, to normalize over.
-        epsilon: Added to the variance.
-        center, scale: Whether there is a ``beta``, a ``gamma``.
-        beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint: As
-            for any weight.
-
-    >>> LayerNormalization(epsilon=1e-9)(jnp.array([[1.0, 3.0]])).round(3).tolist()
-    [[-1.0, 1.0]]
-    """
-
-    def __init__(
-        self,
-        axis: int | tuple[int, ...] | list[int] = -1,
-        epsilon: float = 0.001,
-        center: bool = True,
-        scale: bool = True,
-        beta_initializer: Any = "zeros",
-        gamma_initializer: Any = "ones",
-        beta_regularizer: Any = None,
-        gamma_regularizer: Any = None,
-        beta_constraint: Any = None,
-        gamma_constraint: Any = None,
-        **kwargs: Unpack[LayerArguments],
-    ):
-        super().__init__(
-            tuple(axis) if isinstance(axis, (list, tuple)) else (axis,),
-            epsilon,
-            center,
-            scale,
-            (beta_initializer, beta_regularizer, beta_constraint),
-            (gamma_initializer, gamma_regularizer, gamma_constraint),
-            **kwargs,
-        )
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make ``gamma`` and ``beta``."""
-        axes = [self.check_axis(axis, len(input_shape)) for axis in self.axis]
-        self.add_scale_and_center(tuple(input_shape[axis] for axis in axes))
-        self.input_spec = InputSpec(ndim=len(input_shape), axes={axis: input_shape[axis] for axis in axes})
-
-    def call(self, x: jax.Array) -> jax.Array:
-        """Normalize ``x``; the shape stays."""
-        wide = _wide(x)
-        axes = tuple(axis % x.ndim for axis in self.axis)
-        mean = jnp.mean(wide, axes, keepdims=True)
-        off = wide - mean
-        inverse = lax.rsqrt(jnp.mean(jnp.square(off), axes, keepdims=True) + self.epsilon)
-        y = off * inverse
-        shape = tuple(n if axis in axes else 1 for axis, n in enumerate(x.shape))
-        if self.gamma is not None:
-            y = y * self._placed(self.gamma.value, axes, shape)
-        if self.beta is not None:
-            y = y + self._placed(self.beta.value, axes, shape)
-        return y.astype(self.compute_dtype)
-
-    @staticmethod
-    def _placed(weight: jax.Array, axes: tuple[int, ...], shape: tuple[int, ...]) -> jax.Array:
-        # The weight lists its axes as ``axis`` does; in the input they stand in ascending order.
-        return jnp.transpose(weight, sorted(range(len(axes)), key=lambda i: axes[i])).reshape(shape)

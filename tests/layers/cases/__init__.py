@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from tests.layers.cases import foundation
+from tests.layers.cases import convolution, foundation, normalization, pooling, shaping
 from tests.layers.cases.base import QUICK, Case
 
 __all__ = ["CASES", "QUICK", "Case"]
 
-CASES: list[Case] = [case for family in (foundation,) for case in family.CASES]
+CASES: list[Case] = [
+    case for family in (foundation, convolution, normalization, pooling, shaping) for case in family.CASES
+]
