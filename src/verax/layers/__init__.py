@@ -5,10 +5,13 @@ from __future__ import annotations
 from verax.layers.activation import ELU, LeakyReLU, PReLU, ReLU, Softmax
 from verax.layers.attention import AdditiveAttention, Attention
 from verax.layers.base import Input, InputLayer, InputSpec, Layer, layer_registry
+from verax.layers.categorical import CategoryEncoding, Discretization
 from verax.layers.convolutional import Conv1D, Conv2D, Conv2DTranspose, Conv3D, DepthwiseConv2D
 from verax.layers.core import Activation, Dense, Embedding, Identity, Lambda, Masking
 from verax.layers.einsum_dense import EinsumDense
 from verax.layers.gated import GRU, LSTM
+from verax.layers.hashing import HashedCrossing, Hashing
+from verax.layers.lookup import IntegerLookup, StringLookup
 from verax.layers.merging import (
     Add,
     Average,
@@ -43,7 +46,7 @@ from verax.layers.pooling import (
     MaxPooling2D,
     MaxPooling3D,
 )
-from verax.layers.preprocessing import Rescaling
+from verax.layers.preprocessing import Normalization, Rescaling
 from verax.layers.regularization import (
     ActivityRegularization,
     AlphaDropout,
@@ -70,6 +73,7 @@ from verax.layers.reshaping import (
     ZeroPadding3D,
 )
 from verax.layers.rnn import SimpleRNN
+from verax.layers.text_vectorization import TextVectorization
 
 # Keras' second names.
 AvgPool1D, AvgPool2D, AvgPool3D = AveragePooling1D, AveragePooling2D, AveragePooling3D
@@ -104,6 +108,7 @@ __all__ = [
     "AvgPool2D",
     "AvgPool3D",
     "BatchNormalization",
+    "CategoryEncoding",
     "Concatenate",
     "Conv1D",
     "Conv2D",
@@ -117,6 +122,7 @@ __all__ = [
     "Cropping3D",
     "Dense",
     "DepthwiseConv2D",
+    "Discretization",
     "Dot",
     "Dropout",
     "EinsumDense",
@@ -137,10 +143,13 @@ __all__ = [
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
     "GroupQueryAttention",
+    "HashedCrossing",
+    "Hashing",
     "Identity",
     "Input",
     "InputLayer",
     "InputSpec",
+    "IntegerLookup",
     "Lambda",
     "Layer",
     "LayerNormalization",
@@ -156,6 +165,7 @@ __all__ = [
     "Minimum",
     "MultiHeadAttention",
     "Multiply",
+    "Normalization",
     "PReLU",
     "Permute",
     "ReLU",
@@ -167,7 +177,9 @@ __all__ = [
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "StringLookup",
     "Subtract",
+    "TextVectorization",
     "UpSampling1D",
     "UpSampling2D",
     "UpSampling3D",
