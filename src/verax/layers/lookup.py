@@ -12,7 +12,7 @@ import numpy as np
 
 from verax.errors import DataError, InputError, StateError, UnknownNameError
 from verax.layers.adapting import Adapting, OnHost, as_text, encoding_mode, refuse_sparse
-from verax.layers.base import LayerArguments, layer_registry
+from verax.layers.base import LayerArguments, along_axis, layer_registry
 from verax.layers.categorical import encode, encode_on_host
 from verax.layers.hashing import bins_of, salt_of
 from verax.layers.vocabulary import Counts, Vocabulary, check_tokens, read_tokens
@@ -193,7 +193,7 @@ class IndexLookup(OnHost, Adapting):
         """Indices on the host as the output mode has them."""
         known, mode = self._require(), self.output_mode
         out = encode_on_host(indices, "count" if mode == "tf_idf" else mode, self._depth, self.compute_dtype)
-        return out * jnp.asarray(known.idf, out.dtype) if mode == "tf_idf" else out
+        return self._weighed(out, known)
 
     def indices_of(self, tokens: list[Any]) -> Array:
         """The index of each token, int64; -1 for the mask token where indices are to be encoded."""
@@ -249,6 +249,11 @@ class IndexLookup(OnHost, Adapting):
     @property
     def _depth(self) -> int:
         return cast("int", self.max_tokens) if self.pad_to_max_tokens else self.vocabulary_size()
+
+    def _weighed(self, features: jax.Array, known: Vocabulary) -> jax.Array:
+        if known.idf is None:
+            return features
+        return features * along_axis(jnp.asarray(known.idf, features.dtype), features.ndim, -1)
 
     def _pad(self, weights: Array | None) -> Array | None:
         if weights is None or not self.pad_to_max_tokens:
@@ -460,7 +465,7 @@ class IntegerLookup(IndexLookup):
         indices = jnp.where(keys[at] == inputs, places[at], out) if pairs else out
         mode = self.output_mode
         features = encode(indices, "count" if mode == "tf_idf" else mode, self._depth, self.compute_dtype)
-        return features * jnp.asarray(known.idf, features.dtype) if mode == "tf_idf" else features
+        return self._weighed(features, known)
 
     def _oov_in_model(self, inputs: jax.Array) -> jax.Array:
         if self.num_oov_indices == 0:

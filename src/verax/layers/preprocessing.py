@@ -108,8 +108,8 @@ class Normalization(Adapting):
         kept: tuple[int, ...] = tuple(n for n in sizes if n is not None)
         self._placed = tuple((input_shape[a] or 1) if a in self._keep else 1 for a in range(ndim))
         if self.input_mean is None:
-            self.adapt_mean = self.add_weight(kept, "zeros", trainable=False, name="mean")
-            self.adapt_variance = self.add_weight(kept, "ones", trainable=False, name="variance")
+            self.adapt_mean = self.add_weight(kept, "zeros", trainable=False, autocast=False, name="mean")
+            self.adapt_variance = self.add_weight(kept, "ones", trainable=False, autocast=False, name="variance")
             self.count = self.add_weight((), "zeros", "int32", trainable=False, name="count")
             return
         shape = np.shape(self.input_mean)
@@ -118,7 +118,7 @@ class Normalization(Adapting):
 
     def call(self, x: jax.Array) -> jax.Array:
         """Normalize ``x``."""
-        dtype = jnp.promote_types(self.compute_dtype, jnp.float32)
+        dtype = self._wide
         mean, variance = self.mean.astype(dtype), self.variance.astype(dtype)
         deviation = jnp.maximum(jnp.sqrt(variance), jnp.asarray(epsilon(), dtype))
         x = x.astype(dtype)
@@ -135,8 +135,12 @@ class Normalization(Adapting):
         """The variance in use, in the rank of the input."""
         return self._place(self.adapt_variance.value if self.input_variance is None else self.input_variance)
 
+    @property
+    def _wide(self) -> str:
+        return "float64" if self.compute_dtype == "float64" else "float32"
+
     def _place(self, value: Any) -> jax.Array:
-        array = jnp.asarray(value, jnp.promote_types(self.compute_dtype, jnp.float32))
+        array = jnp.asarray(value, self._wide)
         if array.ndim == len(self._keep):
             kept = iter(array.shape)
             return array.reshape([next(kept) if a in self._keep else 1 for a in range(len(self._placed))])
