@@ -44,10 +44,11 @@ HOUSE = {
     "models": ("model",),
     "datasets": ("errors",),
     "utils": ("errors", "frame"),
+    "preprocessing": ("utils",),
     # The front door opens the rooms lazily; for type checkers it names them all.
     "verax": ("errors", "_version", "ledger", "frame", "activations", "initializers", "regularizers", "constraints",
               "ops", "losses", "metrics", "optimizers", "layers", "callbacks", "model", "config", "mixed_precision",
-              "dtype_policies", "models", "datasets", "utils"),
+              "dtype_policies", "models", "datasets", "utils", "preprocessing"),
     "cli": ("verax", "errors", "ledger"),
     "__main__": ("cli",),
 }  # fmt: skip

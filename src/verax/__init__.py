@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         models,
         ops,
         optimizers,
+        preprocessing,
         regularizers,
         utils,
     )
@@ -60,6 +61,7 @@ _ROOMS = (
     "models",
     "ops",
     "optimizers",
+    "preprocessing",
     "regularizers",
     "utils",
 )
