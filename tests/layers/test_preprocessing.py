@@ -435,6 +435,25 @@ def test_text_of_other_shapes_is_refused():
         layers.TextVectorization(split=None).adapt(np.array([[["a", "b"]]]))
 
 
+def test_text_and_models_meet_outside_of_the_model():
+    """As in Keras on JAX; each way in says what to do."""
+    texts, y = np.array(["a b", "b"]), np.zeros(2)
+    layer = layers.TextVectorization(vocabulary=["a", "b"])
+    model = verax.Sequential([layer, layers.Embedding(4, 2), layers.Flatten(), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    for given in (texts, texts.astype(object), texts.tolist()):
+        with pytest.raises(InputError, match=r"TextVectorization\(...\)\(texts\)"):
+            model.fit(given, y, verbose=0)
+    with pytest.raises(InputError, match=r"x = layer\(texts\), and declare what the layer returns"):
+        layers.Input((1,), dtype="string")
+    with pytest.raises(StateError, match=r"x = layer\(texts\), and give x to the model"):
+        layer(layers.Input((1,), dtype="int32"))
+    rest = verax.Sequential(model.layers[1:])
+    rest.compile("sgd", "mse")
+    rest.fit(layer(texts), y, verbose=0)
+    assert rest.predict(layer(texts), verbose=0).shape == (2, 1)
+
+
 # ---- hashing ---------------------------------------------------------------------------------------------------------
 
 
