@@ -238,7 +238,8 @@ class TextVectorization(OnHost, Adapting):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, with the vocabulary as it is now."""
         learned = self._lookup.get_config()
-        return {**super().get_config(), **{k: learned[k] for k in _LEARNED if k in learned}}
+        said = {"standardize": self.standardize, "split": self.split, "ngrams": self.ngrams}  # Keras reads them
+        return {**super().get_config(), **said, **{k: learned[k] for k in _LEARNED if k in learned}}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Any:

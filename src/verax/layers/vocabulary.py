@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,9 @@ class Counts:
     def add(self, documents: Sequence[Sequence[Any]], *, each: bool) -> None:
         """Count documents; with ``each`` also in how many of them a token occurs."""
         self.documents += len(documents)
-        for document in documents:
-            self.tokens.update(document)
-            if each:
+        self.tokens.update(chain.from_iterable(documents))
+        if each:
+            for document in documents:
                 self.holding.update(set(document))
 
     def most_frequent(self, without: Collection[Any], room: int | None) -> list[Any]:

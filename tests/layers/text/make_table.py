@@ -31,6 +31,8 @@ def _computed(row: Row, keras) -> dict:
         made["vocabulary"] = [str(t) if isinstance(t, str) else int(t) for t in layer.get_vocabulary()]
     if row.layer == "Discretization":
         made["boundaries"] = layer.bin_boundaries
+    if row.adapt is None or row.layer == "Discretization":  # a learned vocabulary is not in Keras' configuration
+        made["config"] = keras.saving.serialize_keras_object(layer)["config"]
     return made
 
 

@@ -59,6 +59,14 @@ def test_its_configuration_holds_what_it_learned(row: Row):
     same(type(layer).from_config(config)(inputs_of(row)), np.asarray(layer(inputs_of(row))).tolist())
 
 
+@pytest.mark.parametrize("row", [r for r in ROWS if "config" in EXPECTED.get(r.name, {})], ids=lambda r: r.name)
+def test_a_configuration_of_keras_makes_the_same_layer(row: Row):
+    expected = EXPECTED[row.name]
+    layer = getattr(layers, row.layer).from_config(expected["config"])
+    assert layer.name == expected["config"]["name"]
+    same(layer(inputs_of(row)), expected["output"])
+
+
 WHOLE = [
     row
     for row in ROWS
