@@ -365,8 +365,14 @@ def test_a_lookup_without_a_vocabulary_says_so():
             layer(x)
     with pytest.raises(DataError, match=r"'q' \(not in the vocabulary\)"):
         layers.StringLookup(vocabulary=["a"], num_oov_indices=0)(["a", "q"])
-    with pytest.raises(InputError, match="Use StringLookup for text"):
+    with pytest.raises(InputError, match="StringLookup, TextVectorization and Hashing take text"):
         layers.IntegerLookup(vocabulary=[1])(["a"])
+    with pytest.raises(ShapeError, match="unequal length"):
+        layers.IntegerLookup(vocabulary=[1])([1, [2]])
+    with pytest.raises(InputError, match="it holds no numbers"):
+        layers.StringLookup(vocabulary=["a"], invert=True)(["a"])
+    with pytest.raises(InputError, match="it holds no numbers"):
+        layers.Normalization().adapt([["a"]])
     with pytest.raises(UnknownNameError, match="farmhash"):
         layers.IntegerLookup(oov_method="farm")
     with pytest.raises(InputError, match="oov_method='farmhash'"):

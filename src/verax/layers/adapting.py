@@ -10,12 +10,12 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from verax.errors import DataError, InputError, ShapeError, StateError, UnknownNameError
+from verax.errors import DataError, DtypeError, InputError, ShapeError, StateError, UnknownNameError
 from verax.frame.current import active_frame
 from verax.frame.symbolic import is_symbolic
 from verax.layers.base import Layer, LayerArguments
 
-__all__ = ["Adapting", "OnHost", "as_text", "encoding_mode", "refuse_sparse"]
+__all__ = ["Adapting", "OnHost", "as_numbers", "as_text", "encoding_mode", "refuse_sparse"]
 
 
 class Adapting(Layer):
@@ -66,7 +66,7 @@ class Adapting(Layer):
 
     def read(self, batch: Any) -> np.ndarray[Any, Any]:
         """A batch as an array on the host."""
-        return np.asarray(batch)
+        return as_numbers(batch, f"{self._says} was given data.")
 
     def read_rows(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """An array that was given whole, as the batch it makes."""
@@ -189,6 +189,23 @@ def as_text(value: Any, encoding: str, asked: str) -> np.ndarray[Any, Any]:
             received = f"{item!r} of type {type(item).__name__}"
             raise InputError(asked, received=received, because="it is not text", do="Pass strings: str(value).")
     return out.reshape(array.shape)
+
+
+def as_numbers(value: Any, asked: str) -> np.ndarray[Any, Any]:
+    """Numbers, or lists and arrays of them, as an array.
+
+    >>> as_numbers([[1, 2], [3, 4]], "A layer was called.").shape
+    (2, 2)
+    """
+    try:
+        array = np.asarray(value.to_numpy() if hasattr(value, "to_numpy") else value)
+    except (ValueError, TypeError):
+        because, do = "its rows are of unequal length", "Pad them to one length: verax.utils.pad_sequences."
+        raise ShapeError(asked, received=f"a {type(value).__name__}", because=because, do=do) from None
+    if array.dtype.kind in "OUSTmMc":
+        do = "Numbers are needed; StringLookup, TextVectorization and Hashing take text."
+        raise DtypeError(asked, received=f"dtype {array.dtype}", because="it holds no numbers", do=do)
+    return array
 
 
 def encoding_mode(value: str, layer: str, modes: tuple[str, ...]) -> str:

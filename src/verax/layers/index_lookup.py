@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from verax.errors import DataError, InputError, StateError
-from verax.layers.adapting import Adapting, OnHost, encoding_mode, refuse_sparse
+from verax.layers.adapting import Adapting, OnHost, as_numbers, encoding_mode, refuse_sparse
 from verax.layers.base import LayerArguments, along_axis
 from verax.layers.categorical import encode_on_host
 from verax.layers.hashing import bins_of, salt_of
@@ -186,9 +186,9 @@ class IndexLookup(OnHost, Adapting):
 
     def on_host(self, inputs: Any) -> Any:
         """The indices, or features, of tokens; or the tokens of indices."""
-        array = self.read(inputs) if not self.invert else np.asarray(inputs)
         if self.invert:
-            return self._tokens_at(array)
+            return self._tokens_at(as_numbers(inputs, f"{self._says} was called.").astype(np.int64))
+        array = self.read(inputs)
         return self.encoded(self.indices_of(array.reshape(-1).tolist()).reshape(array.shape))
 
     def encoded(self, indices: Array) -> jax.Array:
@@ -231,7 +231,7 @@ class IndexLookup(OnHost, Adapting):
         self._require()
         tokens = self.get_vocabulary()
         inside = (indices >= 0) & (indices < len(tokens))
-        place = np.where(inside, indices, len(tokens)).astype(np.int64)
+        place = np.where(inside, indices, len(tokens))
         return self.array_of([*tokens, self.oov_token])[place]
 
     def array_of(self, tokens: list[Any]) -> Array:

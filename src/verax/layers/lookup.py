@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from verax.errors import InputError, UnknownNameError
-from verax.layers.adapting import as_text
+from verax.layers.adapting import as_numbers, as_text
 from verax.layers.base import LayerArguments, layer_registry
 from verax.layers.categorical import encode
 from verax.layers.index_lookup import DROPPED, IndexLookup
@@ -210,15 +210,7 @@ class IntegerLookup(IndexLookup):
 
     def read(self, batch: Any) -> Array:
         """A batch as an array of whole numbers."""
-        array = np.asarray(batch.to_numpy() if hasattr(batch, "to_numpy") else batch)
-        if array.dtype.kind not in "iubf":
-            raise InputError(
-                f"{self._says} was given data.",
-                received=f"dtype {array.dtype}",
-                because="it looks whole numbers up",
-                do="Use StringLookup for text.",
-            )
-        return array.astype(np.int64)
+        return as_numbers(batch, f"{self._says} was given data.").astype(np.int64)
 
     def _tokens_at(self, indices: Array) -> Any:
         found = super()._tokens_at(indices)
