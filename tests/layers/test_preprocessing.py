@@ -102,6 +102,15 @@ def test_normalization_in_a_model_follows_adapt_without_a_new_program():
     np.testing.assert_allclose(model.predict(x, verbose=0), [[-1, -1], [1, 1]], rtol=1e-6)
 
 
+def test_one_mean_of_a_vector_serves_its_columns():
+    power = np.array([1.0, 3.0, 5.0])
+    layer = layers.Normalization(input_shape=(1,), axis=None)
+    layer.adapt(power)
+    model = verax.Sequential([layer, layers.Dense(1)])
+    assert model.predict(power, verbose=0).shape == (3, 1)
+    np.testing.assert_allclose(layer(power[:, None])[:, 0], (power - 3) / power.std(), rtol=1e-6)
+
+
 def test_normalization_refuses():
     with pytest.raises(InputError, match="one is of no use without the other"):
         layers.Normalization(mean=1.0)

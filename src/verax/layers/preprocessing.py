@@ -120,6 +120,8 @@ class Normalization(Adapting):
         """Normalize ``x``."""
         dtype = self._wide
         mean, variance = self.mean.astype(dtype), self.variance.astype(dtype)
+        if not self._keep:  # one number for all: inputs of any rank
+            mean, variance = mean.reshape(()), variance.reshape(())
         deviation = jnp.maximum(jnp.sqrt(variance), jnp.asarray(epsilon(), dtype))
         x = x.astype(dtype)
         out = x * deviation + mean if self.invert else (x - mean) / deviation
