@@ -197,7 +197,8 @@ class SequenceSource(_Stream):
 
     ``num_batches`` is read if there is one (``None``: endless, ``sequence[i]`` for ever higher ``i``), else ``len``. A
     pass begins with ``on_epoch_begin`` and ends with ``on_epoch_end``, where the sequence has them. With ``workers``
-    above 1 that many threads fetch batches ahead, at most ``max_queue_size`` of them, in order.
+    above 1 that many threads fetch batches ahead, at most ``max_queue_size`` of them, in order. Where the sequence has
+    a method ``shuffled(seed, round)``, it gives the sequence of a shuffled epoch; otherwise its batches are shuffled.
 
     >>> source = SequenceSource([(np.ones((2, 1)), np.ones(2)), (np.ones((1, 1)), np.ones(1))])
     >>> feed = source.feed()
@@ -244,7 +245,7 @@ class SequenceSource(_Stream):
     ) -> StreamFeed:
         check_pass(self.label, epoch, shuffle, seed, steps)
         _call(self.sequence, "on_epoch_begin")
-        count = self.steps
+        count, sequence = self.steps, self.sequence
         numbers: Iterable[int]
         if count is None:
             if steps is None:
@@ -257,9 +258,14 @@ class SequenceSource(_Stream):
             numbers, expected = range(epoch * steps, (epoch + 1) * steps), steps
         else:
             round_, start, stop = span_of_pass(epoch, count, steps)
-            numbers = [int(i) for i in rows_in_order(count, 1, bool(shuffle), seed, round_)[start:stop]]
+            own = getattr(sequence, "shuffled", None)
+            if callable(own):  # it knows its rows: they change their batches, and the order can be had again
+                sequence, order = (own(seed, round_) if shuffle else sequence), np.arange(count)
+            else:
+                order = rows_in_order(count, 1, bool(shuffle), seed, round_)
+            numbers = [int(i) for i in order[start:stop]]
             expected = stop - start
-        batches = self._fetch(numbers)
+        batches = self._fetch(sequence, numbers)
         back: list[Ready] = []
         return StreamFeed(
             lambda: back.pop() if back else next(batches, None),
@@ -271,15 +277,15 @@ class SequenceSource(_Stream):
             close=lambda: _call(self.sequence, "on_epoch_end"),
         )
 
-    def _fetch(self, numbers: Sequence[int]) -> Iterator[Ready]:
+    def _fetch(self, sequence: Any, numbers: Sequence[int]) -> Iterator[Ready]:
         def load(number: int) -> Ready:
-            return self._prepare(self.sequence[number], number)
+            return self._prepare(sequence[number], number)
 
-        workers = int(getattr(self.sequence, "workers", 1) or 1)
+        workers = int(getattr(sequence, "workers", 1) or 1)
         if workers <= 1:
             yield from map(load, numbers)
             return
-        ahead = max(1, int(getattr(self.sequence, "max_queue_size", 10)))
+        ahead = max(1, int(getattr(sequence, "max_queue_size", 10)))
         with ThreadPoolExecutor(workers, thread_name_prefix="verax-data") as pool:
             waiting = deque(pool.submit(load, number) for number in numbers[:ahead])
             try:

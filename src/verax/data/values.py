@@ -226,12 +226,14 @@ def target_dtype(dtype: Any, name: str) -> np.dtype:
     if kind == "O":
         because, do = (
             "Python objects are not numbers; often the rows are of unequal length, or a column holds text",
-            ("Make the rows equally long (verax.utils.pad_sequences), or encode text as numbers."),
+            "Make the rows equally long (verax.utils.pad_sequences), or encode text as numbers: "
+            "x = verax.layers.TextVectorization(...)(texts).",
         )
     elif kind in "UST":
         because, do = (
             "text is not a number",
-            "Encode it: np.unique(labels, return_inverse=True)[1] numbers class names.",
+            "Encode it: np.unique(labels, return_inverse=True)[1] numbers class names; a layer makes numbers of texts "
+            "before the model, x = verax.layers.TextVectorization(...)(texts).",
         )
     elif kind in "mM":
         because, do = "a date or a duration is not a number", "Pass numbers, for instance days since the first date."

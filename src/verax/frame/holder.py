@@ -34,6 +34,7 @@ class Core:
     policy: DTypePolicy = field(default_factory=lambda: DTypePolicy.of(None))
     built: bool = False
     building: int = 0
+    learned: int = 0  # how often it adapted to data: programs made before hold what it knew then
     variables: list[Variable] = field(default_factory=list)
     declared_shape: tuple[int | None, ...] | None = None
     activity_regularizer: Callable[[Any], Any] | None = None

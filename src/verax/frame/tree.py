@@ -52,9 +52,9 @@ class Tree:
         """path -> variable, of those that gradients do not reach."""
         return {place.path: v for v, place in self.variables.values() if not place.trainable}
 
-    def flags(self) -> tuple[bool, ...]:
-        """Whether each layer is trainable: what a program depends on beside shapes."""
-        return tuple(layer.trainable for layer, _ in self.layers.values())
+    def flags(self) -> tuple[tuple[bool, int], ...]:
+        """Whether each layer is trainable, and how often it learned: what a program depends on beside shapes."""
+        return tuple((layer.trainable, layer._core.learned) for layer, _ in self.layers.values())
 
     def _visit(self, layer: Layer, place: Place, taken: set[str]) -> None:
         self.layers[id(layer)] = (layer, place)

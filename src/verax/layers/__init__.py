@@ -13,11 +13,14 @@ from verax.layers.adaptive_pooling import (
 )
 from verax.layers.attention import AdditiveAttention, Attention
 from verax.layers.base import Input, InputLayer, InputSpec, Layer, layer_registry
+from verax.layers.categorical import CategoryEncoding, Discretization
 from verax.layers.convolutional import Conv1D, Conv2D, Conv3D
 from verax.layers.core import Activation, Dense, Embedding, Identity, Lambda, Masking
 from verax.layers.einsum_dense import EinsumDense
 from verax.layers.gated import GRU, LSTM
+from verax.layers.hashing import HashedCrossing, Hashing
 from verax.layers.jax_bridge import FlaxLayer, JaxLayer
+from verax.layers.lookup import IntegerLookup, StringLookup
 from verax.layers.merging import (
     Add,
     Average,
@@ -52,7 +55,7 @@ from verax.layers.pooling import (
     MaxPooling2D,
     MaxPooling3D,
 )
-from verax.layers.preprocessing import Rescaling
+from verax.layers.preprocessing import Normalization, Rescaling
 from verax.layers.regularization import (
     ActivityRegularization,
     AlphaDropout,
@@ -80,14 +83,10 @@ from verax.layers.reshaping import (
 )
 from verax.layers.reversible_embedding import ReversibleEmbedding
 from verax.layers.rnn import SimpleRNN
-from verax.layers.row_normalization import (
-    GroupNormalization,
-    LayerNormalization,
-    RMSNormalization,
-    UnitNormalization,
-)
+from verax.layers.row_normalization import GroupNormalization, LayerNormalization, RMSNormalization, UnitNormalization
 from verax.layers.separable import DepthwiseConv1D, DepthwiseConv2D, SeparableConv1D, SeparableConv2D
 from verax.layers.spectral_normalization import SpectralNormalization
+from verax.layers.text_vectorization import TextVectorization
 from verax.layers.transposed import Conv1DTranspose, Conv2DTranspose, Conv3DTranspose
 from verax.layers.wrapper import Wrapper
 
@@ -136,6 +135,7 @@ __all__ = [
     "AvgPool2D",
     "AvgPool3D",
     "BatchNormalization",
+    "CategoryEncoding",
     "Concatenate",
     "Conv1D",
     "Conv1DTranspose",
@@ -155,6 +155,7 @@ __all__ = [
     "Dense",
     "DepthwiseConv1D",
     "DepthwiseConv2D",
+    "Discretization",
     "Dot",
     "Dropout",
     "EinsumDense",
@@ -177,10 +178,13 @@ __all__ = [
     "GlobalMaxPooling3D",
     "GroupNormalization",
     "GroupQueryAttention",
+    "HashedCrossing",
+    "Hashing",
     "Identity",
     "Input",
     "InputLayer",
     "InputSpec",
+    "IntegerLookup",
     "JaxLayer",
     "Lambda",
     "Layer",
@@ -197,6 +201,7 @@ __all__ = [
     "Minimum",
     "MultiHeadAttention",
     "Multiply",
+    "Normalization",
     "PReLU",
     "Permute",
     "RMSNormalization",
@@ -215,7 +220,9 @@ __all__ = [
     "SpatialDropout2D",
     "SpatialDropout3D",
     "SpectralNormalization",
+    "StringLookup",
     "Subtract",
+    "TextVectorization",
     "UnitNormalization",
     "UpSampling1D",
     "UpSampling2D",

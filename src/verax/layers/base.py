@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from verax import constraints, initializers, regularizers
-from verax.errors import InputError, UnknownNameError
+from verax.errors import DtypeError, InputError, UnknownNameError
 from verax.frame.layer import InputSpec, Layer, parts
 from verax.frame.policy import floatx, is_float
 from verax.frame.registry import Registry
@@ -137,6 +137,14 @@ class InputLayer(Layer):
         batch_shape: tuple[int | None, ...] | None = None,
         name: str | None = None,
     ):
+        if dtype is str or dtype in ("string", "str"):
+            raise DtypeError(
+                "An Input was made.",
+                received=f"dtype={dtype!r}",
+                because="a compiled program holds numbers only",
+                do="Make numbers of texts before the model, x = layer(texts), and declare what the layer returns: "
+                "Input(x.shape[1:], dtype=x.dtype).",
+            )
         super().__init__(name=name, dtype=dtype or floatx())
         if batch_shape is None:
             batch_shape = (batch_size, *(shape or ()))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tests.layers.cases import convolution, foundation, normalization, pooling, shaping
+import importlib
+import pkgutil
+
 from tests.layers.cases.base import QUICK, Case
 
 __all__ = ["CASES", "QUICK", "Case"]
 
-CASES: list[Case] = [
-    case for family in (foundation, convolution, normalization, pooling, shaping) for case in family.CASES
-]
+_FAMILIES = (importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__))
+CASES: list[Case] = [case for family in _FAMILIES if family.__name__ != Case.__module__ for case in family.CASES]
