@@ -11,7 +11,14 @@ from tests.oracle import oracle
 from verax import optimizers
 
 STEPS = 20
-SHAPES = {"dense/kernel": (4, 3), "dense/bias": (3,), "scale": ()}
+SHAPES = {
+    "dense/kernel": (4, 3),
+    "dense/bias": (3,),
+    "scale": (),
+    "conv/kernel": (2, 3, 2),
+    "tall/kernel": (2, 5),
+    "embedding/embeddings": (3, 2),
+}
 
 
 def parameters() -> dict[str, np.ndarray]:
@@ -94,7 +101,8 @@ RULES = [
     ("SGD", {}),
     ("SGD", {"momentum": 0.9}),
     ("SGD", {"momentum": 0.9, "nesterov": True}),
-    ("SGD", {"learning_rate": 0.1, "momentum": 0.5, "weight_decay": 0.01}),
+    ("SGD", {"learning_rate": 0.1, "momentum": 1.0}),
+    ("SGD", {"nesterov": True}),
     ("Adam", {}),
     ("Adam", {"learning_rate": 0.05, "beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-3}),
     ("Adam", {"amsgrad": True, "learning_rate": 0.01, "beta_2": 0.9}),
@@ -114,7 +122,32 @@ RULES = [
     ("Nadam", {}),
     ("Nadam", {"learning_rate": 0.1, "beta_1": 0.8, "beta_2": 0.95}),
     ("Lion", {}),
-    ("Lion", {"learning_rate": 0.01, "beta_1": 0.8, "weight_decay": 0.1}),
+    ("Lion", {"learning_rate": 0.01, "beta_1": 0.8, "beta_2": 0.9}),
+    ("Adamax", {"beta_2": 0.9}),
+    ("RMSprop", {"momentum": 0.5, "rho": 0.5}),
+    ("Adagrad", {"learning_rate": 0.5, "initial_accumulator_value": 2.0}),
+    ("AdamW", {"weight_decay": 0.0}),
+    ("Adafactor", {}),
+    ("Adafactor", {"learning_rate": 0.9}),
+    ("Adafactor", {"learning_rate": 0.1, "relative_step": False}),
+    ("Adafactor", {"beta_2_decay": -0.5, "epsilon_1": 1e-3, "epsilon_2": 0.5, "learning_rate": 0.1}),
+    ("Adafactor", {"clip_threshold": 0.3, "learning_rate": 0.1}),
+    ("Ftrl", {}),
+    ("Ftrl", {"learning_rate": 0.5, "l1_regularization_strength": 2.0}),
+    ("Ftrl", {"learning_rate": 0.5, "l2_regularization_strength": 0.7, "learning_rate_power": -0.3}),
+    ("Ftrl", {"learning_rate": 0.1, "l2_shrinkage_regularization_strength": 0.1, "beta": 0.5}),
+    ("Ftrl", {"learning_rate": 0.1, "initial_accumulator_value": 1.0, "learning_rate_power": 0.0}),
+    ("Lamb", {}),
+    ("Lamb", {"learning_rate": 0.1, "beta_1": 0.8, "beta_2": 0.9, "epsilon": 1e-2}),
+    ("Muon", {}),
+    ("Muon", {"learning_rate": 0.1, "nesterov": False, "momentum": 0.8}),
+    ("Muon", {"learning_rate": 0.1, "exclude_layers": ["tall"], "exclude_embeddings": False}),
+    ("Muon", {"learning_rate": 0.1, "rms_rate": None, "ns_steps": 3, "adam_lr_ratio": 0.3}),
+    ("Muon", {"learning_rate": 0.1, "muon_a": 2.0, "muon_b": -1.5, "muon_c": 0.5, "rms_rate": 0.5}),
+    ("Muon", {"adam_beta_1": 0.8, "adam_beta_2": 0.9, "epsilon": 1e-3, "adam_weight_decay": 0.5, "weight_decay": None}),
+    ("ScheduleFreeAdamW", {}),
+    ("ScheduleFreeAdamW", {"learning_rate": 0.1, "warmup_steps": 7, "epsilon": 1e-3}),
+    ("ScheduleFreeAdamW", {"learning_rate": 0.1, "beta_1": 0.6, "beta_2": 0.9}),
 ]
 
 
@@ -140,11 +173,39 @@ def test_a_rate_that_changes_in_the_middle(name, arguments):
     assert_same_walk(walk_of_ours(name, arguments, rates)[0], walk_of_keras(name, arguments, rates)[0])
 
 
-@pytest.mark.parametrize("clipping", [{"clipnorm": 0.7}, {"clipvalue": 0.05}, {"global_clipnorm": 1.5}])
-@pytest.mark.parametrize("name", ["SGD", "AdamW"])
-def test_clipping(name, clipping):
-    arguments = {"learning_rate": 0.05, "weight_decay": 0.1, **clipping}
-    assert_same_walk(walk_of_ours(name, arguments)[0], walk_of_keras(name, arguments)[0])
+NAMES = sorted({name for name, _ in RULES})
+#: Every option, in as few walks as tell them apart; each says which way of clipping it takes.
+OPTIONS = {
+    "norm": {"weight_decay": 0.1, "clipnorm": 0.7, "loss_scale_factor": 8.0},
+    "value": {"weight_decay": None, "clipvalue": 0.05, "use_ema": True, "ema_momentum": 0.8},
+    "global": {
+        "weight_decay": 0.02,
+        "global_clipnorm": 1.5,
+        "use_ema": True,
+        "ema_momentum": 0.7,
+        "ema_overwrite_frequency": 3,
+        "gradient_accumulation_steps": 2,
+    },
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("name", NAMES)
+def test_options(name, options):
+    arguments = {"learning_rate": 0.05, **OPTIONS[options]}
+    if name == "AdamW" and arguments["weight_decay"] is None:
+        arguments["weight_decay"] = 0.3
+    ours, optimizer, state = walk_of_ours(name, arguments)
+    theirs, reference, variables = walk_of_keras(name, arguments)
+    assert_same_walk(ours, theirs)
+    assert optimizer.iterations(state) == int(reference.iterations)
+    averages = optimizer.averaged(state)
+    if "use_ema" in arguments:
+        with oracle():
+            reference.finalize_variable_values(list(variables.values()))
+        assert_same_walk([averages], [{path: np.asarray(v) for path, v in variables.items()}])
+    else:
+        assert averages is None
 
 
 @pytest.mark.parametrize(
@@ -184,6 +245,27 @@ def test_excluded_from_weight_decay():
     assert abs(decayed[-1]["dense/bias"] - theirs[-1]["dense/bias"]).max() > 1e-3
 
 
+def listed(config):
+    return {key: value for key, value in config.items() if key != "name"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("options", OPTIONS)
+def test_configurations_go_both_ways(name, options):
+    arguments = dict([case for case in RULES if case[0] == name][-1][1])
+    arguments = {**arguments, **OPTIONS[options], "weight_decay": 0.1}
+    ours = getattr(optimizers, name)(**arguments)
+    with oracle() as keras:
+        theirs = keras.optimizers.deserialize(optimizers.serialize(ours))
+        config = theirs.get_config()
+        again = optimizers.deserialize(keras.optimizers.serialize(theirs))
+    assert type(theirs).__name__ == type(again).__name__ == name
+    for key, value in listed(ours.get_config()).items():
+        assert config[key] == (pytest.approx(value) if isinstance(value, float) else value), key
+    for key, value in listed(again.get_config()).items():
+        assert value == (pytest.approx(config[key]) if isinstance(value, float) else config[key]), key
+
+
 SCHEDULES = [
     ("ExponentialDecay", {"initial_learning_rate": 0.1, "decay_steps": 7, "decay_rate": 0.5}),
     ("ExponentialDecay", {"initial_learning_rate": 0.1, "decay_steps": 7, "decay_rate": 0.5, "staircase": True}),
@@ -203,7 +285,7 @@ SCHEDULES = [
     ("CosineDecayRestarts", {"initial_learning_rate": 0.1, "first_decay_steps": 6, "t_mul": 1.0, "alpha": 0.1}),
     ("CosineDecayRestarts", {"initial_learning_rate": 0.1, "first_decay_steps": 4, "t_mul": 1.5, "m_mul": 0.7}),
 ]
-NAMES = [f"{name}-{'-'.join(list(keywords)[2:])}" for name, keywords in SCHEDULES]
+SCHEDULE_IDS = [f"{name}-{'-'.join(list(keywords)[2:])}" for name, keywords in SCHEDULES]
 
 
 def rates_of_keras(name, keywords, count):
@@ -212,14 +294,14 @@ def rates_of_keras(name, keywords, count):
         return np.asarray(jax.jit(jax.vmap(schedule))(np.arange(count, dtype="int32")))
 
 
-@pytest.mark.parametrize(("name", "keywords"), SCHEDULES, ids=NAMES)
+@pytest.mark.parametrize(("name", "keywords"), SCHEDULES, ids=SCHEDULE_IDS)
 def test_schedule_step_by_step(name, keywords):
     ours = jax.vmap(getattr(optimizers.schedules, name)(**keywords))(np.arange(45, dtype="int32"))
     assert ours.dtype == jnp.float32
     np.testing.assert_allclose(ours, rates_of_keras(name, keywords, 45), rtol=2e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize(("name", "keywords"), SCHEDULES, ids=NAMES)
+@pytest.mark.parametrize(("name", "keywords"), SCHEDULES, ids=SCHEDULE_IDS)
 def test_schedule_in_training(name, keywords):
     arguments = {"momentum": 0.9, "weight_decay": 0.1}
     ours, optimizer, state = walk_of_ours("SGD", {"learning_rate": (name, keywords), **arguments})
@@ -234,7 +316,7 @@ def test_schedule_inside_keras():
     assert_same_walk(walk_of_ours("SGD", arguments)[0], walk_of_keras("SGD", arguments)[0])
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Nadam", "Lion"])
+@pytest.mark.parametrize("name", NAMES)
 def test_defaults_and_names(name):
     with oracle() as keras:
         theirs = getattr(keras.optimizers, name)().get_config()
