@@ -85,12 +85,14 @@ class OptimizerMap(MutableMapping[str, Optimizer]):
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> OptimizerMap:
         """The map of a configuration."""
-        made: dict[str, Any] = {
-            key: optimizer_registry.deserialize(one, custom_objects)
-            for key, one in cast("Mapping[str, Any]", config["optimizer_map"]).items()
-        }
-        default: Any = optimizer_registry.deserialize(config["default_optimizer"], custom_objects)
-        return cls(default, made)
+
+        def restored(one: Mapping[str, Any]) -> Any:
+            # Keras writes the factor of the whole into each of them.
+            own = {**one, "config": {**one["config"], "loss_scale_factor": None}}
+            return optimizer_registry.deserialize(own, custom_objects)
+
+        chosen = cast("Mapping[str, Any]", config["optimizer_map"])
+        return cls(restored(config["default_optimizer"]), {key: restored(one) for key, one in chosen.items()})
 
 
 class _Rates(tuple[Any, ...]):
