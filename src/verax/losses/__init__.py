@@ -169,20 +169,21 @@ def serialize(loss: Loss | Callable[..., Any] | None) -> Any:
 
 
 def deserialize(
-    config: Mapping[str, Any] | str, custom_objects: Mapping[str, Callable[..., Any]] | None = None
+    name: Mapping[str, Any] | str, custom_objects: Mapping[str, Callable[..., Any]] | None = None
 ) -> Loss | None:
     """The loss of a configuration made by :func:`serialize`.
 
     Args:
-        config: A configuration, or a name.
+        name: A name, or a configuration.
         custom_objects: Name -> class or function, for losses that are not Verax's.
 
     Raises:
         InputError: A loss made of a function that ``custom_objects`` does not give.
     """
     known = custom_objects or {}
-    if isinstance(config, str):
-        return get(known.get(config, config))
+    if isinstance(name, str):
+        return get(known.get(name, name))
+    config = name
     if config["class_name"] != "LossFunctionWrapper":
         return cast("Loss", _registry.deserialize(config, custom_objects))
     fn = config["config"]["fn"]
