@@ -24,7 +24,11 @@ CASES = [(name, {}) for name in PLAIN if name != "sparsemax"] + [
     ("elu", {"alpha": 0.7}),
     ("celu", {"alpha": 0.7}),
     ("gelu", {"approximate": True}),
+    ("leaky_relu", {"negative_slope": 0.0}),
+    ("elu", {"alpha": 2.0}),
     ("softmax", {"axis": 1}),
+    ("softmax", {"axis": (1, 2)}),
+    ("log_softmax", {"axis": 1}),
     ("log_softmax", {"axis": 0}),
     ("glu", {"axis": 1}),
     ("squareplus", {"b": 2}),
@@ -76,6 +80,9 @@ def test_names():
     for name in theirs:
         fn = activations.get(name)
         assert activations.deserialize(activations.serialize(fn)) is fn
+        with oracle() as keras:
+            assert keras.activations.deserialize(activations.serialize(fn)) is theirs[name]
+            assert activations.deserialize(keras.activations.serialize(theirs[name])) is fn
     assert activations.get(None) is activations.linear
     assert activations.get(jnp.sin) is jnp.sin
     with pytest.raises(UnknownNameError, match="Did you mean 'relu'"):

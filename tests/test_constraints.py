@@ -20,6 +20,10 @@ CASES = [
     ("UnitNorm", {"axis": (0, 1, 2)}),
     ("MinMaxNorm", {}),
     ("MinMaxNorm", {"min_value": 1.5, "max_value": 2.5, "rate": 0.3, "axis": -1}),
+    ("MinMaxNorm", {"rate": 0.5}),
+    ("MinMaxNorm", {"min_value": 0.5, "axis": [0, 2]}),
+    ("MaxNorm", {"max_value": 1.0, "axis": 2}),
+    ("UnitNorm", {"axis": [1, 3]}),
 ]
 
 
@@ -35,6 +39,11 @@ def test_against_keras(name, arguments):
             **{**arguments, **({"axis": tuple(axis)} if isinstance(axis, list) else {})}
         )
         np.testing.assert_allclose(ours, theirs(w), rtol=1e-6, atol=1e-9)
+        reference = getattr(keras.constraints, name)(**arguments)
+        back = getattr(keras.constraints, name).from_config(constraints.serialize(made)["config"])
+        assert back.get_config() == reference.get_config()
+        returned = constraints.deserialize(keras.constraints.serialize(reference))
+        assert returned.get_config() == made.get_config()
     assert ours.dtype == jnp.float32
     assert made(jnp.asarray(w, "bfloat16")).dtype == jnp.bfloat16
     again = constraints.deserialize(constraints.serialize(made))

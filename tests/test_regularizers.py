@@ -22,16 +22,29 @@ CASES = [
     ("L1L2", {"l1": 0.2, "l2": 0.7}),
     ("OrthogonalRegularizer", {}),
     ("OrthogonalRegularizer", {"factor": 0.5, "mode": "columns"}),
+    ("OrthogonalRegularizer", {"factor": 0.5}),
+    ("OrthogonalRegularizer", {"mode": "columns"}),
+    ("L1", {"l1": 0.0}),
+    ("L2", {"l2": 0.0}),
+    ("L1L2", {"l1": 0.2}),
+    ("L1L2", {"l2": 0.2}),
 ]
 
 
 @pytest.mark.parametrize(("name", "arguments"), CASES)
 def test_against_keras(name, arguments):
     x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
-    ours = jax.jit(getattr(regularizers, name)(**arguments))(jnp.asarray(x))
+    made = getattr(regularizers, name)(**arguments)
+    ours = jax.jit(made)(jnp.asarray(x))
     with oracle() as keras:
         theirs = getattr(keras.regularizers, name)(**arguments)
         np.testing.assert_allclose(ours, theirs(jnp.asarray(x)), rtol=1e-6)
+        slope = jax.grad(theirs)(jnp.asarray(x))
+        back = getattr(keras.regularizers, name).from_config(regularizers.serialize(made)["config"])
+        again = regularizers.deserialize(keras.regularizers.serialize(theirs))
+        assert back.get_config() == theirs.get_config()
+    np.testing.assert_allclose(jax.grad(made)(jnp.asarray(x)), slope, rtol=1e-5, atol=1e-7)
+    assert again.get_config() == {key: pytest.approx(value) for key, value in made.get_config().items()}
     assert ours.shape == ()
     assert ours.dtype == jnp.float32
 

@@ -14,6 +14,10 @@ REQUIRED = {
     "SpecificityAtSensitivity": {"sensitivity": 0.5},
     "PrecisionAtRecall": {"recall": 0.5},
     "RecallAtPrecision": {"precision": 0.5},
+    "IoU": {"num_classes": 3, "target_class_ids": [0, 2]},
+    "MeanIoU": {"num_classes": 3},
+    "OneHotIoU": {"num_classes": 3, "target_class_ids": [0, 2]},
+    "OneHotMeanIoU": {"num_classes": 3},
 }
 CLASSES = [n for n in metrics.__all__ if n[0].isupper() and n not in ("Metric", "MeanMetricWrapper")]
 

@@ -16,7 +16,10 @@ from verax import optimizers
 from verax.errors import FrozenError, InputError, UnknownNameError
 from verax.optimizers import schedules
 
-ALL = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "Nadam", "RMSprop"]
+ALL = [
+    "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lamb", "Lion", "Muon", "Nadam",
+    "RMSprop", "ScheduleFreeAdamW",
+]  # fmt: skip
 EVERYTHING = {
     "learning_rate": schedules.CosineDecay(0.1, 10),
     "weight_decay": 0.1,

@@ -90,8 +90,21 @@ class Registry:
         entry = (custom_objects or {}).get(name) or self[name]
         if isinstance(config, str):
             return entry
-        arguments = config["config"]
+        arguments = _plain(config["config"])
         return cast("Any", entry).from_config(arguments) if hasattr(entry, "from_config") else entry(**arguments)
+
+
+def _plain(config: Any) -> Any:
+    """``config`` with the arrays and tuples that Keras writes as dictionaries read back."""
+    if not isinstance(config, Mapping):
+        return [_plain(v) for v in cast("list[Any]", config)] if isinstance(config, list) else config
+    config = cast("Mapping[str, Any]", config)
+    kind = config.get("class_name")
+    if kind in ("__tensor__", "__numpy__"):
+        return np.asarray(config["config"]["value"], config["config"]["dtype"])
+    if kind == "__tuple__":
+        return tuple(_plain(v) for v in config["items"])
+    return {key: _plain(v) for key, v in config.items()}
 
 
 def described(value: Any) -> Any:

@@ -14,9 +14,11 @@ from verax.losses.crossentropy import (
     BinaryFocalCrossentropy,
     CategoricalCrossentropy,
     CategoricalFocalCrossentropy,
+    CategoricalGeneralizedCrossEntropy,
     SparseCategoricalCrossentropy,
 )
 from verax.losses.hinge import CategoricalHinge, Hinge, SquaredHinge, categorical_hinge, hinge, squared_hinge
+from verax.losses.pairs import Circle, circle
 from verax.losses.probabilistic import (
     KLDivergence,
     Poisson,
@@ -24,10 +26,12 @@ from verax.losses.probabilistic import (
     binary_focal_crossentropy,
     categorical_crossentropy,
     categorical_focal_crossentropy,
+    categorical_generalized_cross_entropy,
     kl_divergence,
     poisson,
     sparse_categorical_crossentropy,
 )
+from verax.losses.regions import Dice, Tversky, dice, tversky
 from verax.losses.regression import (
     CosineSimilarity,
     Huber,
@@ -44,14 +48,19 @@ from verax.losses.regression import (
     mean_squared_error,
     mean_squared_logarithmic_error,
 )
+from verax.losses.sequences import CTC, ctc
 
 __all__ = [
+    "CTC",
     "BinaryCrossentropy",
     "BinaryFocalCrossentropy",
     "CategoricalCrossentropy",
     "CategoricalFocalCrossentropy",
+    "CategoricalGeneralizedCrossEntropy",
     "CategoricalHinge",
+    "Circle",
     "CosineSimilarity",
+    "Dice",
     "Hinge",
     "Huber",
     "KLDivergence",
@@ -65,13 +74,18 @@ __all__ = [
     "Poisson",
     "SparseCategoricalCrossentropy",
     "SquaredHinge",
+    "Tversky",
     "binary_crossentropy",
     "binary_focal_crossentropy",
     "categorical_crossentropy",
     "categorical_focal_crossentropy",
+    "categorical_generalized_cross_entropy",
     "categorical_hinge",
+    "circle",
     "cosine_similarity",
+    "ctc",
     "deserialize",
+    "dice",
     "get",
     "hinge",
     "huber",
@@ -86,6 +100,7 @@ __all__ = [
     "serialize",
     "sparse_categorical_crossentropy",
     "squared_hinge",
+    "tversky",
 ]
 
 _ALIASES: dict[type[Loss], tuple[str, ...]] = {
@@ -154,20 +169,21 @@ def serialize(loss: Loss | Callable[..., Any] | None) -> Any:
 
 
 def deserialize(
-    config: Mapping[str, Any] | str, custom_objects: Mapping[str, Callable[..., Any]] | None = None
+    name: Mapping[str, Any] | str, custom_objects: Mapping[str, Callable[..., Any]] | None = None
 ) -> Loss | None:
     """The loss of a configuration made by :func:`serialize`.
 
     Args:
-        config: A configuration, or a name.
+        name: A name, or a configuration.
         custom_objects: Name -> class or function, for losses that are not Verax's.
 
     Raises:
         InputError: A loss made of a function that ``custom_objects`` does not give.
     """
     known = custom_objects or {}
-    if isinstance(config, str):
-        return get(known.get(config, config))
+    if isinstance(name, str):
+        return get(known.get(name, name))
+    config = name
     if config["class_name"] != "LossFunctionWrapper":
         return cast("Loss", _registry.deserialize(config, custom_objects))
     fn = config["config"]["fn"]

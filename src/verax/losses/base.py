@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -285,10 +285,12 @@ class LossFunctionWrapper(Loss):
 class PairedLoss(Arguments, Loss):
     """A loss of Verax's own: ``function(y_true, y_pred, **arguments)`` of two arrays paired element by element.
 
-    A subclass names its function and, where that takes arguments, repeats them in its constructor.
+    A subclass names its function and, where that takes arguments, repeats them in its constructor. ``by_row`` says that
+    a row's value never depends on another row, so that the function's ``axis`` cannot be that of the batch.
     """
 
     function: Callable[..., jax.Array]
+    by_row: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -299,7 +301,7 @@ class PairedLoss(Arguments, Loss):
     ):
         super().__init__(name, reduction, dtype)
         self.arguments = arguments
-        if arguments.get("axis") == 0:
+        if self.by_row and arguments.get("axis") == 0:
             raise InputError(
                 f"Loss '{self.name}' has one value a row.",
                 received="axis=0",

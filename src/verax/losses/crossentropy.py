@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from verax.errors import DataError, ShapeError
-from verax.losses.base import PairedLoss, at_least_float32, check_finite, describe, paired
+from verax.errors import InputError, ShapeError
+from verax.losses.base import PairedLoss, at_least_float32, describe, paired
+from verax.losses.labels import check_class_labels, without
 from verax.losses.probabilistic import (
     EPSILON,
     at_label,
@@ -20,6 +21,7 @@ from verax.losses.probabilistic import (
     binary_focal_crossentropy,
     categorical_crossentropy,
     categorical_focal_crossentropy,
+    categorical_generalized_cross_entropy,
     class_labels,
     normalized,
     smooth,
@@ -31,6 +33,7 @@ __all__ = [
     "BinaryFocalCrossentropy",
     "CategoricalCrossentropy",
     "CategoricalFocalCrossentropy",
+    "CategoricalGeneralizedCrossEntropy",
     "SparseCategoricalCrossentropy",
 ]
 
@@ -57,10 +60,6 @@ class _Crossentropy(PairedLoss):
 
     def _clipped(self, y_true: Any, p: jax.Array) -> jax.Array:
         raise NotImplementedError
-
-
-def _without(shape: tuple[int | None, ...], axis: int) -> tuple[int | None, ...]:
-    return (*shape[:axis], *shape[axis + 1 :])
 
 
 class BinaryCrossentropy(_Crossentropy):
@@ -141,7 +140,7 @@ class CategoricalCrossentropy(_Crossentropy):
     def check(self, y_true: np.ndarray, pred_shape: tuple[int | None, ...]) -> None:
         """Refuse a single class, class labels, and what every paired loss refuses."""
         axis = self.arguments["axis"] % len(pred_shape)
-        tokens = _without(pred_shape, axis)[1:]
+        tokens = without(pred_shape, axis)[1:]
         if pred_shape[axis] == 1:
             raise ShapeError(
                 f"Loss '{self.name}' compares probabilities over two classes or more.",
@@ -214,51 +213,45 @@ class SparseCategoricalCrossentropy(_Crossentropy):
 
     def check(self, y_true: np.ndarray, pred_shape: tuple[int | None, ...]) -> None:
         """Refuse labels of a wrong shape (ShapeError), and those that are no class, naming the worst (DataError)."""
-        axis = self.arguments["axis"] % len(pred_shape)
-        expected, shape = _without(pred_shape, axis), y_true.shape
-        if len(shape) == len(pred_shape) and shape[axis] == 1:
-            shape = _without(shape, axis)
-        if len(shape) != len(expected) or any(n not in (m, None) for m, n in zip(shape[1:], expected[1:], strict=True)):
-            one_hot = len(y_true.shape) == len(pred_shape) and y_true.shape[axis] == pred_shape[axis]
-            raise ShapeError(
-                f"Loss '{self.name}' takes one integer label for each prediction.",
-                received=f"targets of shape {y_true.shape}, predictions of shape {describe(pred_shape)}",
-                because=f"labels for these predictions have shape {describe(expected)}",
-                do="Use categorical_crossentropy for one-hot targets."
-                if one_hot
-                else "Give labels of that shape, or change the last layer.",
+        check_class_labels(self.name, y_true, pred_shape, self.arguments["axis"], self.arguments["ignore_class"])
+
+
+class CategoricalGeneralizedCrossEntropy(PairedLoss):
+    """:func:`categorical_generalized_cross_entropy` as a loss; from the logits where a softmax made the predictions.
+
+    >>> loss = CategoricalGeneralizedCrossEntropy(q=0.5)
+    >>> float(loss([1], [[0.75, 0.25]])), round(float(loss.from_link([1], [[0.0, 0.0]])[0]), 4)
+    (1.0, 0.5858)
+    """
+
+    function = categorical_generalized_cross_entropy
+
+    def __init__(
+        self,
+        q: float = 0.5,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+        dtype: Any = None,
+    ):
+        super().__init__(reduction, name, dtype, q=q)
+        if not 0 < q < 1:
+            raise InputError(
+                f"Loss '{self.name}' lies between crossentropy (q near 0) and mean absolute error (q near 1).",
+                received=f"q={q}",
+                do="Give a q above 0 and below 1.",
             )
-        check_finite(self.name, y_true)
-        _check_labels(self, y_true, pred_shape, axis)
 
+    @property
+    def link(self) -> str:
+        """``"softmax"``: the loss can be computed from the logits."""
+        return "softmax"
 
-def _check_labels(loss: SparseCategoricalCrossentropy, y_true: np.ndarray, pred_shape: Any, axis: int) -> None:
-    """Refuse labels that are no class, naming the one farthest from being one."""
-    classes, ignored = pred_shape[axis], loss.arguments["ignore_class"]
-    if classes is None or not y_true.size:
-        return
-    labels = y_true.astype(np.float64)
-    # How far a label is from being a class; a fraction is off by its distance to a whole number.
-    excess = np.maximum.reduce([-labels, labels - (classes - 1), np.abs(labels - np.round(labels))])
-    if ignored is not None:
-        excess[y_true == ignored] = 0.0
-    if excess.max() <= 0:
-        return
-    worst = np.unravel_index(int(excess.argmax()), y_true.shape)
-    label = y_true[worst].item()
-    if label != round(label):
-        because, do = "a class label is a whole number", "Use a regression loss, or turn the targets into labels."
-    elif labels.min() >= 1 and labels.max() == classes:
-        because, do = "labels start at 0, and these start at 1", "Subtract 1 from the labels."
-    elif label < 0:
-        because = "labels start at 0"
-        do = f"Renumber the labels, or pass ignore_class={int(label)} to leave these out."
-    else:
-        because = f"predictions of shape {describe(pred_shape)} have {classes} classes"
-        do = f"Give the last layer {int(labels.max()) + 1} units, or renumber the labels."
-    raise DataError(
-        f"Loss '{loss.name}' takes integer labels from 0 to {classes - 1} ({classes} classes).",
-        received=f"label {label} in row {worst[0]}; {int((excess > 0).sum())} of {y_true.size} labels are no class",
-        because=because,
-        do=do,
-    )
+    def from_link(self, y_true: Any, logits: Any) -> jax.Array:
+        """The same values from logits (batch, *tokens, classes): a probability near 0 keeps its gradient."""
+        z, q = at_least_float32(logits), self.arguments["q"]
+        chosen = at_label(class_labels(y_true, z, -1), jax.nn.log_softmax(z, axis=-1), -1)
+        return -jnp.expm1(q * chosen) / q
+
+    def check(self, y_true: np.ndarray, pred_shape: tuple[int | None, ...]) -> None:
+        """Refuse labels of a wrong shape (ShapeError), and those that are no class, naming the worst (DataError)."""
+        check_class_labels(self.name, y_true, pred_shape, -1)

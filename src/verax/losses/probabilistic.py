@@ -23,6 +23,7 @@ __all__ = [
     "binary_focal_crossentropy",
     "categorical_crossentropy",
     "categorical_focal_crossentropy",
+    "categorical_generalized_cross_entropy",
     "kl_divergence",
     "poisson",
     "sparse_categorical_crossentropy",
@@ -201,6 +202,25 @@ def sparse_categorical_crossentropy(
     labels = class_labels(y_true, p, axis)
     values = -at_label(labels, _class_logs(p, from_logits, axis), axis)
     return values if ignore_class is None else jnp.where(labels == ignore_class, 0.0, values)
+
+
+def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float) -> jax.Array:
+    """(1 − p^q) / q at the label: crossentropy as q goes to 0, and 1 − p, which bears wrong labels, at q = 1.
+
+    Args:
+        y_true: (batch, *tokens) or (batch, *tokens, 1) class labels from 0 to classes − 1.
+        y_pred: (batch, *tokens, classes) probabilities, which are not normalized.
+        q: Above 0 and below 1.
+
+    Source: Zhang & Sabuncu (2018), https://arxiv.org/abs/1805.07836.
+
+    Differs from Keras: a label that is no class gives NaN, not 1/q; (batch, 1) labels are those of their rows.
+
+    >>> categorical_generalized_cross_entropy([1], [[0.75, 0.25]], q=0.5).tolist()
+    [1.0]
+    """
+    p = at_least_float32(y_pred)
+    return (1.0 - jnp.power(at_label(class_labels(y_true, p, -1), p, -1), q)) / q
 
 
 def kl_divergence(y_true: Any, y_pred: Any) -> jax.Array:

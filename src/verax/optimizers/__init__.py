@@ -10,33 +10,64 @@ from collections.abc import Mapping
 from typing import Any
 
 from verax.errors import InputError
-from verax.optimizers import schedules
+from verax.optimizers import legacy, schedules
+from verax.optimizers.adafactor import Adafactor
 from verax.optimizers.adam import Adam, Adamax, AdamW, Nadam
 from verax.optimizers.base import Optimizer, OptimizerState, optimizer_registry
+from verax.optimizers.ftrl import Ftrl
+from verax.optimizers.lamb import Lamb
 from verax.optimizers.loss_scale import LossScaleOptimizer
+from verax.optimizers.multi import MultiOptimizer, OptimizerMap
+from verax.optimizers.muon import Muon
 from verax.optimizers.rmsprop import Adadelta, Adagrad, RMSprop
+from verax.optimizers.schedule_free import ScheduleFreeAdamW
 from verax.optimizers.sgd import SGD, Lion
 
 __all__ = [
     "SGD",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
+    "Ftrl",
+    "Lamb",
     "Lion",
     "LossScaleOptimizer",
+    "MultiOptimizer",
+    "Muon",
     "Nadam",
     "Optimizer",
+    "OptimizerMap",
     "OptimizerState",
     "RMSprop",
+    "ScheduleFreeAdamW",
     "deserialize",
     "get",
+    "legacy",
     "schedules",
     "serialize",
 ]
 
-for _cls in (SGD, Adadelta, Adagrad, Adam, AdamW, Adamax, Lion, LossScaleOptimizer, Nadam, RMSprop):
+for _cls in (
+    SGD,
+    Adadelta,
+    Adafactor,
+    Adagrad,
+    Adam,
+    AdamW,
+    Adamax,
+    Ftrl,
+    Lamb,
+    Lion,
+    LossScaleOptimizer,
+    MultiOptimizer,
+    Muon,
+    Nadam,
+    RMSprop,
+    ScheduleFreeAdamW,
+):
     optimizer_registry.add(_cls, _cls.__name__.lower())
 
 

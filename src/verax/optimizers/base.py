@@ -197,9 +197,7 @@ class Optimizer:
         return optax.GradientTransformation(init, update)
 
     def _chain(self, rate: jax.Array) -> optax.GradientTransformation:
-        parts = [self.rule(rate)]
-        if self.weight_decay is not None:
-            parts.append(decay_weights(rate, self.weight_decay, self._decays))
+        parts = [decay_weights(self.rule(rate), rate, self.decay_of)]
         if self.clipnorm is not None:
             parts.insert(0, clip_each_by_norm(self.clipnorm))
         if self.clipvalue is not None:
@@ -348,6 +346,11 @@ class Optimizer:
         """
         paths = [v if isinstance(v, str) else v.path for v in var_list or ()]
         self._undecayed = [rf"^{re.escape(path)}$" for path in paths] + list(var_names or ())
+
+    def decay_of(self, path: str, w: jax.Array) -> float | None:
+        """λ of the parameter ``w`` at ``path``; None for none."""
+        del w
+        return self.weight_decay if self._decays(path) else None
 
     def _decays(self, path: str) -> bool:
         return not any(re.search(pattern, path) for pattern in self._undecayed)

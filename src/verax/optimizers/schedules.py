@@ -336,9 +336,9 @@ def get(identifier: Any) -> Any:
     return _registry.get(identifier)
 
 
-def serialize(schedule: Any) -> Any:
+def serialize(learning_rate_schedule: Any) -> Any:
     """The configuration of a schedule, in Keras' form; the name of a function."""
-    return _registry.serialize(schedule)
+    return _registry.serialize(learning_rate_schedule)
 
 
 def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:

@@ -17,6 +17,7 @@ __all__ = [
     "decay_weights",
     "descend",
     "scale_by_adam",
+    "scale_by_adam_at",
     "scale_by_adamax",
     "scale_by_nadam",
 ]
@@ -36,20 +37,30 @@ def descend(rate: jax.Array) -> optax.GradientTransformation:
     return _stateless(lambda updates, _: jax.tree.map(lambda u: -rate.astype(u.dtype) * u, updates))
 
 
-def decay_weights(rate: jax.Array, factor: float, decays: Callable[[str], bool]) -> optax.GradientTransformation:
-    """Subtract rate · factor · w from the change of each parameter whose path decays.
+def decay_weights(
+    rule: optax.GradientTransformation, rate: jax.Array, decay_of: Callable[[str, jax.Array], float | None]
+) -> optax.GradientTransformation:
+    """``rule``, from parameters that have decayed: first w ← w − rate · λ · w with λ = ``decay_of(path, w)``.
 
-    Decoupled as in AdamW (Loshchilov & Hutter, https://arxiv.org/abs/1711.05101), and outside of any momentum: it
-    stands after the rule, where optax's chains put it before the rate.
+    Decoupled as in AdamW (Loshchilov & Hutter, https://arxiv.org/abs/1711.05101), and outside of any momentum. A rule
+    that looks at the parameters sees the decayed ones, as in Keras; optax's chains decay after the rule.
     """
 
-    def change(updates: Arrays, params: Arrays) -> Arrays:
-        return {
-            path: u - (rate * factor).astype(u.dtype) * params[path] if decays(path) else u
-            for path, u in updates.items()
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        factors = {path: decay_of(path, w) for path, w in params.items()}
+        decayed = {
+            path: w if (factor := factors[path]) is None else w - (rate * factor).astype(w.dtype) * w
+            for path, w in params.items()
         }
+        step: Any = rule.update(updates, state, decayed)
+        changes, state = step
+        # The difference, and not the product again: a rule that sets a weight to 0 does so exactly.
+        changes = {
+            path: u if factors[path] is None else u + (decayed[path] - params[path]) for path, u in changes.items()
+        }
+        return changes, state
 
-    return _stateless(change)
+    return optax.GradientTransformation(rule.init, update)
 
 
 def clip_each_by_norm(limit: float) -> optax.GradientTransformation:
@@ -164,6 +175,30 @@ def scale_by_adam(beta_1: float, beta_2: float, epsilon: float, amsgrad: bool) -
             largest = v
             state = optax.ScaleByAdamState(count, m, v)
         return jax.tree.map(lambda a, b: a * correction.astype(a.dtype) / (jnp.sqrt(b) + epsilon), m, largest), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def scale_by_adam_at(beta_1: float, beta_2: float, epsilon: float) -> optax.GradientTransformation:
+    """Adam's direction with both moments corrected before the root: m / (1 − β₁ᵗ) / (√(v / (1 − β₂ᵗ)) + ε).
+
+    As ``optax.scale_by_adam``, in each parameter's dtype.
+    """
+
+    def init(params: Any) -> Any:
+        m, v = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
+        return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), m, v)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        count = state.count + 1
+        m = _toward(updates, state.mu, beta_1)
+        v = _toward(jax.tree.map(jnp.square, updates), state.nu, beta_2)
+        of_m, of_v = 1 - _power(beta_1, count), 1 - _power(beta_2, count)
+
+        def direction(a: jax.Array, b: jax.Array) -> jax.Array:
+            return a / of_m.astype(a.dtype) / (jnp.sqrt(b / of_v.astype(b.dtype)) + epsilon)
+
+        return jax.tree.map(direction, m, v), optax.ScaleByAdamState(count, m, v)
 
     return optax.GradientTransformation(init, update)
 

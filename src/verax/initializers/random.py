@@ -1,165 +1,35 @@
-"""Where weights start: constants and draws, scaled by the shape they fill."""
+"""First values that are drawn: plain distributions, and those scaled by the shape they fill."""
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from verax.errors import DtypeError, InputError, ShapeError
-from verax.frame.first_values import drawn, filled
-from verax.frame.registry import Registry
+from verax.frame.first_values import drawn
 from verax.frame.seeds import next_key
+from verax.initializers.base import Initializer
 
 __all__ = [
-    "Constant",
     "GlorotNormal",
     "GlorotUniform",
     "HeNormal",
     "HeUniform",
-    "Identity",
-    "Initializer",
     "LecunNormal",
     "LecunUniform",
-    "Ones",
     "Orthogonal",
     "RandomNormal",
     "RandomUniform",
     "TruncatedNormal",
     "VarianceScaling",
-    "Zeros",
-    "constant",
-    "deserialize",
-    "get",
-    "glorot_normal",
-    "glorot_uniform",
-    "he_normal",
-    "he_uniform",
-    "identity",
-    "lecun_normal",
-    "lecun_uniform",
-    "ones",
-    "orthogonal",
-    "random_normal",
-    "random_uniform",
-    "serialize",
-    "truncated_normal",
-    "variance_scaling",
-    "zeros",
 ]
 
 # The standard deviation of a standard normal that is cut off at -2 and 2.
 _TRUNCATED_STDDEV = 0.87962566103423978
-
-
-class Initializer:
-    """Makes the first value of a weight from its shape.
-
-    A subclass defines ``__call__``; its constructor arguments, kept as attributes of the same names, are its
-    configuration.
-
-    >>> class Diagonal(Initializer):
-    ...     def __init__(self, value=1.0):
-    ...         self.value = value
-    ...     def __call__(self, shape, dtype="float32", *, key=None):
-    ...         return self.value * jnp.eye(*shape, dtype=dtype)
-    >>> Diagonal(2.0)((2, 2)).tolist(), Diagonal(2.0).get_config()
-    ([[2.0, 0.0], [0.0, 2.0]], {'value': 2.0})
-    """
-
-    def __call__(self, shape: Sequence[int], dtype: Any = "float32", *, key: jax.Array | None = None) -> jax.Array:
-        """An array of ``shape`` and ``dtype``; ``key`` is the randomness a drawing initializer uses."""
-        raise NotImplementedError(f"{type(self).__name__} must define __call__(shape, dtype, *, key)")
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor arguments that make this initializer again."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Initializer:
-        """The initializer of a configuration."""
-        return cls(**config)
-
-
-class Zeros(Initializer):
-    """All zeros.
-
-    >>> Zeros()((2,)).tolist()
-    [0.0, 0.0]
-    """
-
-    def __call__(self, shape: Sequence[int], dtype: Any = "float32", *, key: jax.Array | None = None) -> jax.Array:
-        return filled(np.zeros, shape, dtype)
-
-
-class Ones(Initializer):
-    """All ones.
-
-    >>> Ones()((2,)).tolist()
-    [1.0, 1.0]
-    """
-
-    def __call__(self, shape: Sequence[int], dtype: Any = "float32", *, key: jax.Array | None = None) -> jax.Array:
-        return filled(np.ones, shape, dtype)
-
-
-class Constant(Initializer):
-    """One number everywhere, or a given array as it is.
-
-    Args:
-        value: A number, or an array of exactly the shape that will be asked for.
-
-    Raises:
-        ShapeError: An array of another shape than the weight's.
-
-    >>> Constant(3.0)((2,)).tolist(), Constant([1.0, 2.0])((2,)).tolist()
-    ([3.0, 3.0], [1.0, 2.0])
-
-    Differs from Keras: an array is not broadcast, so that a wrong shape cannot pass unseen.
-    """
-
-    def __init__(self, value: Any = 0.0):
-        self.value = value
-
-    def __call__(self, shape: Sequence[int], dtype: Any = "float32", *, key: jax.Array | None = None) -> jax.Array:
-        value, shape = jnp.asarray(self.value).astype(dtype), tuple(shape)
-        if value.ndim and value.shape != shape:
-            raise ShapeError(
-                f"A weight of shape {shape} starts from a given array.",
-                received=f"an array of shape {value.shape}",
-                because="an array is used as it is, never broadcast",
-                do=f"Give an array of shape {shape}, or one number.",
-            )
-        return jnp.broadcast_to(value, shape)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"value": np.asarray(self.value).tolist()}
-
-
-class Identity(Initializer):
-    """The identity matrix times ``gain``; ones on the diagonal where it is not square.
-
-    Raises:
-        ShapeError: A shape that is not (rows, columns).
-
-    >>> Identity(gain=2.0)((2, 3)).tolist()
-    [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]
-    """
-
-    def __init__(self, gain: float = 1.0):
-        self.gain = gain
-
-    def __call__(self, shape: Sequence[int], dtype: Any = "float32", *, key: jax.Array | None = None) -> jax.Array:
-        if len(shape) != 2:
-            raise ShapeError(
-                "Identity fills a matrix.", received=f"shape {tuple(shape)}", do="Use it for a weight of two axes."
-            )
-        return (self.gain * jnp.eye(*shape, dtype="float32")).astype(dtype)
 
 
 class _Drawn(Initializer):
@@ -402,43 +272,3 @@ def _one_of(argument: str, value: str, allowed: tuple[str, ...]) -> None:
         raise InputError(
             f"VarianceScaling({argument}=...) is one of {', '.join(map(repr, allowed))}.", received=repr(value)
         )
-
-
-zeros, ones, constant, identity, orthogonal = Zeros, Ones, Constant, Identity, Orthogonal
-random_normal, random_uniform, truncated_normal = RandomNormal, RandomUniform, TruncatedNormal
-variance_scaling = VarianceScaling
-glorot_uniform, glorot_normal = GlorotUniform, GlorotNormal
-he_uniform, he_normal = HeUniform, HeNormal
-lecun_uniform, lecun_normal = LecunUniform, LecunNormal
-
-_registry = Registry("initializer")
-for _cls in (Constant, VarianceScaling, GlorotUniform, GlorotNormal, HeUniform, HeNormal, LecunUniform, LecunNormal):
-    _registry.add(_cls)
-_registry.add(Zeros, "zero")
-_registry.add(Ones, "one")
-_registry.add(Identity, "IdentityInitializer")
-_registry.add(Orthogonal, "OrthogonalInitializer")
-_registry.add(RandomNormal, "normal")
-_registry.add(RandomUniform, "uniform")
-_registry.add(TruncatedNormal)
-
-
-def get(identifier: Any) -> Callable[..., jax.Array] | None:
-    """The initializer of a name, a configuration, a class, a function ``(shape, dtype)``, or an array.
-
-    >>> type(get("he_normal")).__name__, get(np.ones(2))((2,)).tolist(), get(None)
-    ('HeNormal', [1.0, 1.0], None)
-    """
-    if isinstance(identifier, (np.ndarray, np.generic, jax.Array, int, float)):
-        return Constant(identifier)
-    return _registry.get(identifier)
-
-
-def serialize(initializer: Any) -> Any:
-    """The configuration of an initializer, in Keras' form."""
-    return _registry.serialize(initializer)
-
-
-def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
-    """The initializer of a configuration made by ``serialize``."""
-    return _registry.deserialize(config, custom_objects)
