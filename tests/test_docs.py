@@ -27,6 +27,9 @@ RELATIVE, ABSOLUTE = 0.02, 0.02
 #: The bars of a table: drawn from numbers that are compared themselves.
 BARS = re.compile("[█▐▌│]+")
 
+#: Whether the last shown digits add up depends on the last digit of one of them.
+ROUNDED = re.compile(r"The amounts are rounded: as shown they add up to [-+\d.,]+\.?\s*")
+
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
@@ -62,7 +65,7 @@ def agree(shown: str, printed: str) -> bool:
         have = printed.splitlines()
         n, m = len(head.splitlines()), len(tail.splitlines())
         return len(have) >= n + m and agree(head, "\n".join(have[:n])) and agree(tail, "\n".join(have[len(have) - m :]))
-    shown, printed = BARS.sub(" ", shown), BARS.sub(" ", printed)
+    shown, printed = (ROUNDED.sub("", BARS.sub(" ", text)) for text in (shown, printed))
     if NUMBER.sub("#", " ".join(shown.split())) != NUMBER.sub("#", " ".join(printed.split())):
         return False
     pairs = zip(NUMBER.findall(shown), NUMBER.findall(printed), strict=True)
