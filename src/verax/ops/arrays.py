@@ -72,7 +72,16 @@ def saturate_cast(x: Any, dtype: Any) -> jax.Array:
         if jnp.issubdtype(x.dtype, jnp.floating) and float(high) > info.max:
             high = np.nextafter(high, np.asarray(0, x.dtype))
         x = jnp.clip(x, low, high)
+    elif jnp.issubdtype(dtype, jnp.floating) and _largest(dtype) < _largest(x.dtype):
+        ends = jnp.finfo(dtype)
+        x = jnp.clip(x, float(ends.min), float(ends.max))
     return x.astype(dtype)
+
+
+def _largest(dtype: Any) -> float:
+    if jnp.issubdtype(dtype, jnp.bool_):
+        return 1.0
+    return float((jnp.finfo if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo)(dtype).max)
 
 
 def convert_to_tensor(x: Any, dtype: Any = None, sparse: bool | None = None, ragged: bool | None = None) -> Any:
@@ -197,7 +206,8 @@ def in_top_k(targets: Any, predictions: Any, k: int) -> jax.Array:
     """Whether each target (batch,) is among the ``k`` largest predictions (batch, classes); ties count, NaN is least."""
     predictions = jnp.asarray(predictions)
     own = jnp.take_along_axis(predictions, jnp.asarray(targets)[..., None], axis=-1)
-    own = jnp.where(jnp.isnan(own), jnp.full_like(own, -jnp.inf), own)
+    if jnp.issubdtype(own.dtype, jnp.floating):
+        own = jnp.where(jnp.isnan(own), jnp.full_like(own, -jnp.inf), own)
     return jnp.sum(predictions > own, axis=-1) < k
 
 
@@ -306,7 +316,8 @@ def normalize(x: Any, axis: Any = -1, order: int = 2, epsilon: float | None = No
     x = jnp.atleast_1d(x)
     least = _epsilon() if epsilon is None else epsilon
     if order == 2:
-        return x * jnp.minimum(lax.rsqrt(jnp.sum(jnp.square(x), axis=axis, keepdims=True)), 1.0 / least)
+        most = min(1.0 / least, float(jnp.finfo(x.dtype).max))
+        return x * jnp.minimum(lax.rsqrt(jnp.sum(jnp.square(x), axis=axis, keepdims=True)), most)
     return x / jnp.maximum(jnp.linalg.norm(x, order, axis, keepdims=True), least)
 
 

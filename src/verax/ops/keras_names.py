@@ -11,10 +11,10 @@ import jax.numpy as jnp
 
 from verax import activations
 from verax.frame.settings import floatx
-from verax.ops import arrays, ctc, flow, linear_algebra, normalizing, signals, windows
+from verax.ops import arrays, ctc, flow, linear_algebra, normalizing, plain, signals, windows
 from verax.ops.signatures import PLAIN
 
-__all__ = ["FLOW", "FUNCTIONS", "LINALG", "NN", "NUMPY"]
+__all__ = ["FLOW", "FUNCTIONS", "LINALG", "NN", "NUMPY", "PLAINLY"]
 
 
 def _float(function: Callable[..., Any]) -> Callable[[Any], jax.Array]:
@@ -48,6 +48,11 @@ def relu(x: Any) -> jax.Array:
     return jax.nn.relu(jnp.asarray(x))
 
 
+def hard_tanh(x: Any) -> jax.Array:
+    """x kept within [−1, 1]."""
+    return jax.nn.hard_tanh(jnp.asarray(x))
+
+
 def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> jax.Array:
     """ln Σ eˣ along an axis."""
     return jax.nn.logsumexp(jnp.asarray(x), axis=axis, keepdims=keepdims)
@@ -62,12 +67,13 @@ _ACTIVATIONS: dict[str, Callable[..., Any]] = {
     **{
         name: getattr(activations, name)
         for name in (
-            "celu elu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh log_sigmoid log_softmax relu6 selu "
+            "celu elu glu hard_shrink hard_sigmoid hard_silu hard_swish log_sigmoid log_softmax relu6 selu "
             "sigmoid silu soft_shrink softmax softplus softsign sparse_plus sparse_sigmoid sparsemax swish tanh_shrink "
             "threshold"
         ).split()
     },
     "gelu": gelu,
+    "hard_tanh": hard_tanh,
     "leaky_relu": leaky_relu,
     "relu": relu,
     "squareplus": squareplus,
@@ -99,6 +105,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     },
 }
 
+#: What asks about arrays and computes nothing: these know variables and symbolic tensors themselves.
+PLAINLY: dict[str, Callable[..., Any]] = _public(plain)
+
 #: What takes functions: they follow the promotion rules their writer has set.
 FLOW = frozenset(_FLOW) - {"segment_max", "segment_min", "segment_prod", "segment_sum", "stop_gradient"}
 
@@ -108,6 +117,6 @@ NN = frozenset({*_ACTIVATIONS, *_NORMALIZING, *_WINDOWS, "ctc_decode", "ctc_loss
 NUMPY = frozenset(
     {
         *PLAIN,
-        *"bincount divide_no_nan einsum get_item matmul meshgrid pad round slogdet unique vectorize view where".split(),
+        *"bincount divide_no_nan einsum get_item matmul meshgrid ndim pad round size slogdet unique vectorize view where".split(),
     }
 )

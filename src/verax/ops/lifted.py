@@ -18,15 +18,12 @@ from verax.errors import InputError
 from verax.frame.settings import floatx
 from verax.frame.symbolic import is_symbolic, symbolic_call
 from verax.frame.variable import Variable
-from verax.ops.keras_names import FLOW, FUNCTIONS
+from verax.ops.keras_names import FLOW, FUNCTIONS, PLAINLY
 from verax.ops.signatures import PLAIN, signature_of
 
 __all__ = ["as_arrays", "find", "lift_function", "look_up", "names"]
 
 _ROOMS: tuple[ModuleType, ...] = (jnp, jax.nn, jax.lax)
-
-#: Names that jax has with another meaning than Keras'.
-NOT_OFFERED: frozenset[str] = frozenset()
 
 #: Parameters that take lists of arrays, and parameters that take arrays: nested lists of numbers will do.
 _SEQUENCES = frozenset({"xs", "choicelist", "condlist"})
@@ -49,8 +46,10 @@ _WINDOWS = frozenset({"bartlett", "blackman", "hamming", "hanning", "kaiser"})
 
 def find(name: str) -> Callable[..., Any] | None:
     """The lifted function of this name, or None: Keras' forms first, then jax.numpy, jax.nn, jax.lax."""
-    if name.startswith("_") or name in NOT_OFFERED:
+    if name.startswith("_"):
         return None
+    if name in PLAINLY:
+        return PLAINLY[name]
     if name in FUNCTIONS:
         return lift_function(FUNCTIONS[name], name)
     for room in _ROOMS:
@@ -77,10 +76,10 @@ def look_up(name: str, where: str, among: Collection[str] | None = None) -> Call
 
 def names() -> list[str]:
     """Every name that ``find`` finds."""
-    found = {*FUNCTIONS, *PLAIN}
+    found = {*FUNCTIONS, *PLAIN, *PLAINLY}
     for room in _ROOMS:
         found |= {n for n in dir(room) if not n.startswith("_") and _is_function(getattr(room, n, None))}
-    return sorted(found - NOT_OFFERED)
+    return sorted(found)
 
 
 def _is_function(value: Any) -> bool:
@@ -116,7 +115,7 @@ def _as_keras(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 def _converter(name: str, parameter: str) -> Callable[[Any], Any]:
     if parameter in _SEQUENCES or (name in _LISTS and parameter == "x"):
         return lambda values: [as_arrays(v) for v in values] if isinstance(values, (list, tuple)) else values
-    if parameter in _ARRAYS and name not in ("ndim", "size"):
+    if parameter in _ARRAYS:
         return as_arrays
     return lambda value: value
 

@@ -172,7 +172,7 @@ def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> 
     else:
         p = jnp.clip(output, global_epsilon(), 1.0 - global_epsilon())
         yes, no = jnp.log(p), jnp.log(1.0 - p)
-    return -target * yes - (1.0 - target) * no
+    return -(target * yes) - (1.0 - target) * no
 
 
 def categorical_crossentropy(target: Any, output: Any, from_logits: bool = False, axis: int = -1) -> jax.Array:

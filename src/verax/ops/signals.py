@@ -118,8 +118,8 @@ def istft(
         sequence_length, sequence_stride, fft_length, window, center: Those of ``stft``.
         length: How many numbers to return; as many as the pieces reach when None.
 
-    Differs from Keras: with ``window=None`` it inverts ``stft`` too; there the result is fft_length / sequence_stride
-    times as large.
+    Differs from Keras: with ``window=None``, and with pieces side by side, it inverts ``stft`` too; on JAX Keras' result
+    is fft_length / sequence_stride times as large, or of another length.
     """
     spectrum = _complex(x, "istft")
     if spectrum.ndim < 2:

@@ -19,8 +19,8 @@ PLAIN: dict[str, str] = {
     **_each(
         "abs absolute angle arccos arccosh arcsin arcsinh arctan arctanh bartlett bitwise_invert bitwise_not blackman "
         "cbrt ceil conj conjugate copy corrcoef cos cosh deg2rad exp exp2 expm1 fabs fliplr flipud floor hamming "
-        "hanning i0 imag isfinite isinf isnan isneginf isposinf isreal log log10 log1p log2 logical_not ndim negative "
-        "nonzero rad2deg ravel real reciprocal sign signbit sin sinc sinh size sqrt square tan tanh trunc",
+        "hanning i0 imag isfinite isinf isnan isneginf isposinf isreal log log10 log1p log2 logical_not negative "
+        "nonzero rad2deg ravel real reciprocal sign signbit sin sinc sinh sqrt square tan tanh trunc",
         "x",
     ),
     **_each(

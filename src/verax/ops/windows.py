@@ -264,13 +264,12 @@ def conv_transpose(
     return convolve_transposed(inputs.astype(kernel.dtype), kernel, steps, pads, apart, channels_last=last)
 
 
-def unfold(input: Any, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1) -> jax.Array:
+def unfold(x: Any, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1) -> jax.Array:
     """All windows (batch, channels · window, places) of images (batch, channels, height, width)."""
-    x = jnp.asarray(input)
+    x = jnp.asarray(x)
     p = _each(padding, 2, "padding")
     x = jnp.pad(x, ((0, 0), (0, 0), (p[0], p[0]), (p[1], p[1])))
-    places = _places(x.shape[2:], kernel_size, dilation, stride)
-    rows, columns = places  # each (window, count)
+    rows, columns = _places(x.shape[2:], kernel_size, dilation, stride)
     taken = x[:, :, rows[:, None, :, None], columns[None, :, None, :]]  # (batch, channels, kh, kw, nh, nw)
     return taken.reshape(x.shape[0], math.prod(taken.shape[1:4]), math.prod(taken.shape[4:]))
 
