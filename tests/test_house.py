@@ -38,8 +38,11 @@ HOUSE = {
     "callbacks": ("errors", "ledger"),
     "model": ("errors", "ledger", "frame", "losses", "metrics", "optimizers", "layers", "engine", "data", "callbacks"),
     # The edges: other names, data to try things on.
-    "config": ("frame", "engine"),
+    "config": ("errors", "frame", "engine", "callbacks"),
+    "backend": ("errors", "frame", "ops", "config"),
     "mixed_precision": ("frame", "optimizers"),
+    "random": ("errors", "frame", "ops"),
+    "tree": ("errors", "frame"),
     "dtype_policies": ("frame",),
     "models": ("model",),
     "datasets": ("errors",),
@@ -47,7 +50,7 @@ HOUSE = {
     # The front door opens the rooms lazily; for type checkers it names them all.
     "verax": ("errors", "_version", "ledger", "frame", "activations", "initializers", "regularizers", "constraints",
               "ops", "losses", "metrics", "optimizers", "layers", "callbacks", "model", "config", "mixed_precision",
-              "dtype_policies", "models", "datasets", "utils"),
+              "dtype_policies", "models", "datasets", "utils", "backend", "random", "tree"),
     "cli": ("verax", "errors", "ledger"),
     "__main__": ("cli",),
 }  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -51,7 +53,7 @@ class Row(NamedTuple):
 
     name: str
     args: tuple[Any, ...]
-    kwargs: dict[str, Any] = {}
+    kwargs: Mapping[str, Any] = MappingProxyType({})
     gradient: bool = True
     dtypes: bool = True
     jit: bool = True
@@ -296,7 +298,9 @@ MAKING = [
     *_rows("convert_to_tensor", [[1, 2], [3, 4]], gradient=False, dtypes=False),
     *_rows("convert_to_tensor", X, dtype="bfloat16", gradient=False, dtypes=False),
     *_rows("one_hot", LABELS, 4, gradient=False, dtypes=False),
-    *_rows("one_hot", np.array([0, -1, 7], "int32"), num_classes=4, axis=0, dtype="int32", gradient=False, dtypes=False),
+    *_rows(
+        "one_hot", np.array([0, -1, 7], "int32"), num_classes=4, axis=0, dtype="int32", gradient=False, dtypes=False
+    ),
     *_rows("multi_hot", WHOLE, 6, gradient=False),
     *_rows("multi_hot", LABELS, num_classes=4, dtype="int32", gradient=False, dtypes=False),
 ]

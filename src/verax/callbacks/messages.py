@@ -9,6 +9,7 @@ __all__ = [
     "enable_interactive_logging",
     "hold",
     "is_interactive_logging_enabled",
+    "put",
     "release",
     "say",
 ]
@@ -39,12 +40,18 @@ def is_interactive_logging_enabled() -> bool:
     return _interactive
 
 
+def put(text: str) -> None:
+    """Print a line now, or log it where nothing is to be printed."""
+    if _interactive:
+        print(text, flush=True)
+    else:
+        _log.info(text)
+
+
 def say(text: str) -> None:
     """Print a line; while a progress line is being redrawn, keep it until that line is finished."""
-    if not _interactive:
-        _log.info(text)
-    elif _held is None:
-        print(text, flush=True)
+    if _held is None:
+        put(text)
     else:
         _held.append(text)
 
@@ -60,4 +67,4 @@ def release() -> None:
     global _held
     kept, _held = _held or [], None
     for text in kept:
-        print(text, flush=True)
+        put(text)

@@ -59,7 +59,7 @@ def floatx() -> str:
 
 
 def set_floatx(value: str) -> None:
-    """Set the default float dtype: of layers made from now on, of random numbers, and of what ``ops`` makes of integers.
+    """Set the default float dtype: of layers made from now on, of random numbers, of what ``ops`` makes of integers.
 
     Args:
         value: ``"float16"``, ``"bfloat16"``, ``"float32"`` or ``"float64"`` (which needs jax's 64-bit mode).

@@ -112,7 +112,9 @@ def get_item(x: Any, key: Any) -> jax.Array:
 
 def where(condition: Any, x1: Any = None, x2: Any = None) -> Any:
     """``x1`` where the condition holds and ``x2`` elsewhere; the indices of where it holds, given neither."""
-    return jnp.where(*(v if v is None else _number_or_array(v) for v in (condition, x1, x2)))
+    if x1 is None and x2 is None:
+        return jnp.where(jnp.asarray(condition))
+    return jnp.where(jnp.asarray(condition), _number_or_array(x1), _number_or_array(x2))
 
 
 def _number_or_array(value: Any) -> Any:
@@ -186,7 +188,9 @@ def scatter_update(inputs: Any, indices: Any, updates: Any, reduction: str | Non
 def slice_(inputs: Any, start_indices: Sequence[Any], shape: Sequence[int]) -> jax.Array:
     """The block of ``shape`` that begins at ``start_indices``; a size of -1 goes to the end."""
     inputs = jnp.asarray(inputs)
-    sizes = [n - start if size == -1 else size for n, start, size in zip(inputs.shape, start_indices, shape, strict=True)]
+    sizes = [
+        n - start if size == -1 else size for n, start, size in zip(inputs.shape, start_indices, shape, strict=True)
+    ]
     return lax.dynamic_slice(inputs, start_indices, sizes)
 
 
@@ -203,7 +207,7 @@ def top_k(x: Any, k: int, sorted: bool = True) -> tuple[jax.Array, jax.Array]:
 
 
 def in_top_k(targets: Any, predictions: Any, k: int) -> jax.Array:
-    """Whether each target (batch,) is among the ``k`` largest predictions (batch, classes); ties count, NaN is least."""
+    """Whether each target (batch,) is among the ``k`` largest of (batch, classes); ties count, NaN counts least."""
     predictions = jnp.asarray(predictions)
     own = jnp.take_along_axis(predictions, jnp.asarray(targets)[..., None], axis=-1)
     if jnp.issubdtype(own.dtype, jnp.floating):
@@ -234,7 +238,9 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, sparse: bool = Fal
     if x.ndim < 2:
         return jnp.bincount(x, weights=weights, minlength=minlength)
     length = max(minlength, int(jnp.max(x, initial=-1)) + 1)
-    rows = [jnp.bincount(row, weights=None if weights is None else weights[i], length=length) for i, row in enumerate(x)]
+    rows = [
+        jnp.bincount(row, weights=None if weights is None else weights[i], length=length) for i, row in enumerate(x)
+    ]
     return jnp.stack(rows)
 
 
@@ -338,7 +344,9 @@ def rearrange(tensor: Any, pattern: str, **axes_lengths: int) -> jax.Array:
     """
     tensor = jnp.asarray(tensor)
     asked = f"ops.rearrange(tensor, {pattern!r}) was called."
-    sides = [[group.strip("()").split() for group in re.findall(r"\([^)]*\)|\w+", side)] for side in pattern.split("->")]
+    sides = [
+        [group.strip("()").split() for group in re.findall(r"\([^)]*\)|\w+", side)] for side in pattern.split("->")
+    ]
     names = [[name for group in side for name in group] for side in sides]
     if len(sides) != 2 or sorted(names[0]) != sorted(names[1]) or len(set(names[0])) != len(names[0]):
         raise InputError(asked, received=repr(pattern), because="both sides of '->' hold the same names, each once")

@@ -102,9 +102,7 @@ def _greedy(inputs: jax.Array, lengths: jax.Array, merge: bool, blank: int) -> t
     return labels[None], scores
 
 
-def _beam_search(
-    log_p: jax.Array, length: jax.Array, width: int, top: int, blank: int
-) -> tuple[jax.Array, jax.Array]:
+def _beam_search(log_p: jax.Array, length: jax.Array, width: int, top: int, blank: int) -> tuple[jax.Array, jax.Array]:
     """One row: log_p (steps, classes). A beginning is kept once, with the probabilities of ending in a blank or not.
 
     A beginning grows by a class; where the grown one is in the beam already, its probability joins that one's.
@@ -133,7 +131,9 @@ def _beam_search(
         # parent[i, j]: beginning j is beginning i and one label.
         shorter = jnp.where(places[None, :] == sizes[:, None] - 1, -1, paths)
         parent = jnp.all(paths[:, None, :] == shorter[None, :, :], axis=-1)
-        parent = parent & (sizes[None, :] == sizes[:, None] + 1) & (alive > nothing)[:, None] & (alive > nothing)[None, :]
+        parent = (
+            parent & (sizes[None, :] == sizes[:, None] + 1) & (alive > nothing)[:, None] & (alive > nothing)[None, :]
+        )
         joins = jnp.where(parent, grown[:, jnp.maximum(last, 0)], nothing)
         stay_label = jnp.logaddexp(stay_label, jax.nn.logsumexp(joins, axis=0))
         taken = jnp.any(parent[:, :, None] & (last[:, None] == jnp.arange(classes)[None, :])[None], axis=1)

@@ -94,7 +94,9 @@ def scan(
 ) -> tuple[Any, Any]:
     """``carry, y = f(carry, x)`` for each x along the first axis of ``xs``: the last carry and all y, stacked."""
     if not isinstance(unroll, bool) and (not isinstance(unroll, int) or unroll < 1):
-        raise InputError("ops.scan was called.", received=f"unroll={unroll!r}", because="it is a positive int or a bool")
+        raise InputError(
+            "ops.scan was called.", received=f"unroll={unroll!r}", because="it is a positive int or a bool"
+        )
     return lax.scan(f, init, xs, length, reverse, unroll)
 
 
@@ -113,9 +115,7 @@ def vectorized_map(function: Callable[..., Any], elements: Any) -> Any:
     return jax.vmap(function)(elements)
 
 
-def vectorize(
-    pyfunc: Callable[..., Any], *, excluded: Any = None, signature: str | None = None
-) -> Callable[..., Any]:
+def vectorize(pyfunc: Callable[..., Any], *, excluded: Any = None, signature: str | None = None) -> Callable[..., Any]:
     """``pyfunc`` over whole arrays, as ``jnp.vectorize`` makes it."""
     return jnp.vectorize(pyfunc, excluded=excluded or frozenset(), signature=signature)
 

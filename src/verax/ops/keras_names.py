@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from verax import activations
 from verax.frame.settings import floatx
 from verax.ops import arrays, ctc, flow, linear_algebra, normalizing, plain, signals, windows
-from verax.ops.signatures import PLAIN
+from verax.ops.signatures import PLAIN, words
 
 __all__ = ["FLOW", "FUNCTIONS", "LINALG", "NN", "NUMPY", "PLAINLY"]
 
@@ -66,11 +66,10 @@ def _public(room: ModuleType) -> dict[str, Callable[..., Any]]:
 _ACTIVATIONS: dict[str, Callable[..., Any]] = {
     **{
         name: getattr(activations, name)
-        for name in (
-            "celu elu glu hard_shrink hard_sigmoid hard_silu hard_swish log_sigmoid log_softmax relu6 selu "
-            "sigmoid silu soft_shrink softmax softplus softsign sparse_plus sparse_sigmoid sparsemax swish tanh_shrink "
-            "threshold"
-        ).split()
+        for name in words(
+            "celu elu glu hard_shrink hard_sigmoid hard_silu hard_swish log_sigmoid log_softmax relu6 selu sigmoid "
+            "silu soft_shrink softmax softplus softsign sparse_plus sparse_sigmoid sparsemax swish tanh_shrink threshold"
+        )
     },
     "gelu": gelu,
     "hard_tanh": hard_tanh,
@@ -117,6 +116,9 @@ NN = frozenset({*_ACTIVATIONS, *_NORMALIZING, *_WINDOWS, "ctc_decode", "ctc_loss
 NUMPY = frozenset(
     {
         *PLAIN,
-        *"bincount divide_no_nan einsum get_item matmul meshgrid ndim pad round size slogdet unique vectorize view where".split(),
+        *words(
+            "bincount divide_no_nan einsum get_item matmul meshgrid ndim pad round size slogdet unique vectorize view "
+            "where"
+        ),
     }
 )

@@ -19,7 +19,7 @@ from verax.frame.settings import floatx
 from verax.frame.symbolic import is_symbolic, symbolic_call
 from verax.frame.variable import Variable
 from verax.ops.keras_names import FLOW, FUNCTIONS, PLAINLY
-from verax.ops.signatures import PLAIN, signature_of
+from verax.ops.signatures import PLAIN, signature_of, words
 
 __all__ = ["as_arrays", "find", "lift_function", "look_up", "names"]
 
@@ -27,16 +27,20 @@ _ROOMS: tuple[ModuleType, ...] = (jnp, jax.nn, jax.lax)
 
 #: Parameters that take lists of arrays, and parameters that take arrays: nested lists of numbers will do.
 _SEQUENCES = frozenset({"xs", "choicelist", "condlist"})
-_ARRAYS = frozenset({"x", "x1", "x2", "y", "a", "array", "indices", "bins", "values", "sorted_sequence", "q", "weights"})
+_ARRAYS = frozenset(
+    {"x", "x1", "x2", "y", "a", "array", "indices", "bins", "values", "sorted_sequence", "q", "weights"}
+)
 #: Functions whose ``x`` is itself a list of arrays.
 _LISTS = frozenset({"stack"})
 
 #: What makes a float of an integer: one of the default float dtype.
 _TO_FLOAT = frozenset(
-    "angle arccos arccosh arcsin arcsinh arctan arctan2 arctanh average cbrt ceil cos cosh deg2rad divide exp exp2 "
-    "expm1 fabs floor heaviside hypot i0 log log10 log1p log2 logaddexp logaddexp2 mean median nanmean nanmedian "
-    "nanpercentile nanquantile nanstd nanvar percentile quantile rad2deg reciprocal sin sinc sinh sqrt std tan tanh "
-    "true_divide var".split()
+    words(
+        "angle arccos arccosh arcsin arcsinh arctan arctan2 arctanh average cbrt ceil cos cosh deg2rad divide exp "
+        "exp2 expm1 fabs floor heaviside hypot i0 log log10 log1p log2 logaddexp logaddexp2 mean median nanmean "
+        "nanmedian nanpercentile nanquantile nanstd nanvar percentile quantile rad2deg reciprocal sin sinc sinh sqrt "
+        "std tan tanh true_divide var"
+    )
 )
 #: What makes arrays of the default float dtype, where no dtype is given.
 _MAKES_FLOAT = frozenset({"empty", "eye", "full", "identity", "ones", "tri", "zeros"})

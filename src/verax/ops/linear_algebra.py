@@ -41,7 +41,9 @@ def _float(x: Any) -> jax.Array:
 def _matrices(x: Any, name: str) -> jax.Array:
     x = jnp.asarray(x)
     if x.ndim < 2:
-        raise ShapeError(f"ops.{name} was called.", received=f"shape {x.shape}", because="it takes (..., rows, columns)")
+        raise ShapeError(
+            f"ops.{name} was called.", received=f"shape {x.shape}", because="it takes (..., rows, columns)"
+        )
     return x
 
 

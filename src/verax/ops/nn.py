@@ -1,4 +1,4 @@
-"""The functions of ``verax.ops`` that Keras has in ``keras.ops.nn``, for neural networks: activations, windows, normalizations, losses."""
+"""The functions of ``verax.ops`` that Keras has in ``keras.ops.nn``, for neural networks."""
 
 from __future__ import annotations
 

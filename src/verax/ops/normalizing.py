@@ -47,7 +47,10 @@ def moments(x: Any, axes: Any, keepdims: bool = False, synchronized: bool = Fals
     """
     if synchronized:
         raise InputError(
-            "ops.moments was called.", received="synchronized=True", because="jax sees the whole batch", do="Leave it out."
+            "ops.moments was called.",
+            received="synchronized=True",
+            because="jax sees the whole batch",
+            do="Leave it out.",
         )
     x = _float(x)
     axes = tuple(axes) if isinstance(axes, (list, tuple)) else axes
@@ -138,9 +141,7 @@ def one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse:
     return jax.nn.one_hot(jnp.asarray(x), num_classes, axis=axis, dtype=dtype or floatx())
 
 
-def multi_hot(
-    inputs: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False
-) -> jax.Array:
+def multi_hot(inputs: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False) -> jax.Array:
     """1 for each class that occurs along the last axis of ``inputs`` (batch, n)."""
     refuse_sparse("multi_hot", sparse)
     inputs = jnp.asarray(inputs).astype("int32")
@@ -184,7 +185,7 @@ def categorical_crossentropy(target: Any, output: Any, from_logits: bool = False
 
 
 def sparse_categorical_crossentropy(target: Any, output: Any, from_logits: bool = False, axis: int = -1) -> jax.Array:
-    """−ln p of each target's class; ``target`` has the shape of ``output`` without ``axis``, or with a last axis of 1."""
+    """−ln p of each target's class; targets have the shape of ``output`` without ``axis``, or with a last axis of 1."""
     target, output = jnp.asarray(target).astype("int32"), jnp.asarray(output)
     if target.ndim == output.ndim and target.shape[-1] == 1:
         target = target[..., 0]

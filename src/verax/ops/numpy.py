@@ -1,4 +1,4 @@
-"""The functions of ``verax.ops`` that Keras has in ``keras.ops.numpy``, for arrays: what NumPy has too."""
+"""The functions of ``verax.ops`` that Keras has in ``keras.ops.numpy``, for arrays."""
 
 from __future__ import annotations
 

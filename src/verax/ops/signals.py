@@ -118,12 +118,14 @@ def istft(
         sequence_length, sequence_stride, fft_length, window, center: Those of ``stft``.
         length: How many numbers to return; as many as the pieces reach when None.
 
-    Differs from Keras: with ``window=None``, and with pieces side by side, it inverts ``stft`` too; on JAX Keras' result
-    is fft_length / sequence_stride times as large, or of another length.
+    Differs from Keras: with ``window=None``, and with pieces side by side, it inverts ``stft`` too; on JAX Keras'
+    result is fft_length / sequence_stride times as large, or of another length.
     """
     spectrum = _complex(x, "istft")
     if spectrum.ndim < 2:
-        raise ShapeError("ops.istft was called.", received=f"shape {spectrum.shape}", because="it is (..., pieces, bins)")
+        raise ShapeError(
+            "ops.istft was called.", received=f"shape {spectrum.shape}", because="it is (..., pieces, bins)"
+        )
     pieces = jnp.fft.irfft(spectrum, fft_length)
     n = pieces.shape[-2]
     whole = fft_length + sequence_stride * (n - 1)

@@ -6,11 +6,16 @@ import ast
 import functools
 import inspect
 
-__all__ = ["PLAIN", "signature_of"]
+__all__ = ["PLAIN", "signature_of", "words"]
+
+
+def words(text: str) -> list[str]:
+    """The words of a text."""
+    return text.split()
 
 
 def _each(names: str, parameters: str) -> dict[str, str]:
-    return dict.fromkeys(names.split(), parameters)
+    return dict.fromkeys(words(names), parameters)
 
 
 #: name -> Keras' parameters, a word each. What has no default is passed on by position, the rest under its name.

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from verax.errors import InputError, ShapeError, UnknownNameError
 from verax.frame.settings import standard_data_format
@@ -84,7 +83,7 @@ def max_pool(
     padding: str = "valid",
     data_format: str | None = None,
 ) -> jax.Array:
-    """The maximum of each window of (batch, *sizes, channels), which moves by its own size where ``strides`` is None."""
+    """The maximum of each window of (batch, *sizes, channels), moved by its size unless ``strides`` say more."""
     return _pool(pooling.max_pool, inputs, pool_size, strides, padding, data_format, "max_pool")
 
 
@@ -140,7 +139,9 @@ def adaptive_max_pool(inputs: Any, output_size: Sizes, data_format: str | None =
     """Maxima over the windows of ``adaptive_average_pool``."""
     inputs = jnp.asarray(inputs)
     least = -np.inf if jnp.issubdtype(inputs.dtype, jnp.floating) else jnp.iinfo(inputs.dtype).min
-    return _adaptive(inputs, output_size, data_format, "adaptive_max_pool", lambda kept, axis, _: jnp.max(kept, axis), least)
+    return _adaptive(
+        inputs, output_size, data_format, "adaptive_max_pool", lambda kept, axis, _: jnp.max(kept, axis), least
+    )
 
 
 def conv(
@@ -279,7 +280,11 @@ def fold(
 ) -> jax.Array:
     """The transpose of ``unfold``: windows (batch, channels · window, places) added where they stood."""
     x = jnp.asarray(x)
-    size, p, window = _each(output_size, 2, "output_size"), _each(padding, 2, "padding"), _each(kernel_size, 2, "kernel")
+    size, p, window = (
+        _each(output_size, 2, "output_size"),
+        _each(padding, 2, "padding"),
+        _each(kernel_size, 2, "kernel"),
+    )
     padded = tuple(n + 2 * q for n, q in zip(size, p, strict=True))
     rows, columns = _places(padded, kernel_size, dilation, stride)
     counts = (rows.shape[1], columns.shape[1])
