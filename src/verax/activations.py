@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from verax.frame.links import note_link
 from verax.frame.registry import Registry
+from verax.frame.settings import floatx
 
 __all__ = [
     "celu",
@@ -55,7 +56,7 @@ __all__ = [
 
 def _float(x: Any) -> jax.Array:
     x = jnp.asarray(x)
-    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.float32)
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(floatx())
 
 
 # -- probabilities -------------------------------------------------------------------------------------------------

@@ -68,7 +68,8 @@ _ACTIVATIONS: dict[str, Callable[..., Any]] = {
         name: getattr(activations, name)
         for name in words(
             "celu elu glu hard_shrink hard_sigmoid hard_silu hard_swish log_sigmoid log_softmax relu6 selu sigmoid "
-            "silu soft_shrink softmax softplus softsign sparse_plus sparse_sigmoid sparsemax swish tanh_shrink threshold"
+            "silu soft_shrink softmax softplus softsign sparse_plus sparse_sigmoid sparsemax swish tanh_shrink "
+            "threshold"
         )
     },
     "gelu": gelu,
