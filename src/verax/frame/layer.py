@@ -225,7 +225,7 @@ class Layer(Holder):
             key = next_key()
         else:  # inside a raw transformation a draw would be the same in each run: there it is refused
             traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((args, kwargs)))
-            key = None if traced else next_key("measuring")
+            key = None if traced else next_key("calls")
         outcome = call(self, {}, {}, args, kwargs, mode=mode, key=key)
         if stateless.get() is None and any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(outcome.state)):
             raise FrameError(
