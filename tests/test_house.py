@@ -38,8 +38,11 @@ HOUSE = {
     "callbacks": ("errors", "ledger"),
     "model": ("errors", "ledger", "frame", "losses", "metrics", "optimizers", "layers", "engine", "data", "callbacks"),
     # The edges: other names, data to try things on.
-    "config": ("frame", "engine"),
+    "config": ("errors", "frame", "engine", "callbacks"),
+    "backend": ("errors", "frame", "ops", "config"),
     "mixed_precision": ("frame", "optimizers"),
+    "random": ("errors", "frame", "ops"),
+    "tree": ("errors", "frame"),
     "dtype_policies": ("frame",),
     "models": ("model",),
     "datasets": ("errors",),

@@ -13,6 +13,7 @@ from verax._version import __version__
 if TYPE_CHECKING:
     from verax import (
         activations,
+        backend,
         callbacks,
         config,
         constraints,
@@ -29,24 +30,34 @@ if TYPE_CHECKING:
         ops,
         optimizers,
         preprocessing,
+        random,
         regularizers,
         testing,
+        tree,
         utils,
     )
+    from verax._version import version
     from verax.frame.frame import load_values, pure, values
     from verax.frame.lift import lift
     from verax.frame.mode import Mode, ModeMap
     from verax.frame.policy import DTypePolicy
     from verax.frame.remat import RematScope, remat
-    from verax.frame.symbolic import SymbolicTensor
+    from verax.frame.scopes import StatelessScope, device, name_scope
+    from verax.frame.symbolic import KerasTensor, SymbolicTensor
     from verax.frame.variable import Variable
+    from verax.initializers import Initializer
     from verax.layers import Input, InputSpec, Layer
     from verax.ledger import explain
+    from verax.losses import Loss
+    from verax.metrics import Metric
     from verax.model.model import Model
     from verax.model.sequential import Sequential
+    from verax.optimizers import Optimizer
+    from verax.regularizers import Regularizer
 
 _ROOMS = (
     "activations",
+    "backend",
     "callbacks",
     "config",
     "constraints",
@@ -65,27 +76,39 @@ _ROOMS = (
     "preprocessing",
     "regularizers",
     "testing",
+    "random",
+    "tree",
     "utils",
 )
 
 _NAMES = {
     "DTypePolicy": "verax.frame.policy",
+    "Initializer": "verax.initializers",
     "Input": "verax.layers",
     "InputSpec": "verax.layers",
+    "KerasTensor": "verax.frame.symbolic",
     "Layer": "verax.layers",
+    "Loss": "verax.losses",
+    "Metric": "verax.metrics",
     "Mode": "verax.frame.mode",
     "ModeMap": "verax.frame.mode",
     "Model": "verax.model.model",
+    "Optimizer": "verax.optimizers",
+    "Regularizer": "verax.regularizers",
     "RematScope": "verax.frame.remat",
     "Sequential": "verax.model.sequential",
+    "StatelessScope": "verax.frame.scopes",
     "SymbolicTensor": "verax.frame.symbolic",
     "Variable": "verax.frame.variable",
+    "device": "verax.frame.scopes",
     "explain": "verax.ledger",
     "lift": "verax.frame.lift",
     "load_values": "verax.frame.frame",
+    "name_scope": "verax.frame.scopes",
     "pure": "verax.frame.frame",
     "remat": "verax.frame.remat",
     "values": "verax.frame.frame",
+    "version": "verax._version",
 }
 
 __all__ = ["__version__", *_NAMES, *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]

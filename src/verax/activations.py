@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from verax.frame.links import note_link
 from verax.frame.registry import Registry
+from verax.frame.settings import floatx
 from verax.frame.speed import fast_kernels
 
 __all__ = [
@@ -56,7 +57,7 @@ __all__ = [
 
 def _float(x: Any) -> jax.Array:
     x = jnp.asarray(x)
-    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.float32)
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(floatx())
 
 
 # -- probabilities -------------------------------------------------------------------------------------------------

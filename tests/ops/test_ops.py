@@ -150,14 +150,14 @@ def test_inside_a_layer():
 def test_unknown_names_and_arguments():
     with pytest.raises(AttributeError, match="concatenate"):
         ops.concatenat
-    with pytest.raises(AttributeError):
-        ops.conv
+    with pytest.raises(AttributeError, match=r"verax\.ops\.nn has no function 'relux'"):
+        ops.nn.relux
     assert not hasattr(ops, "_private")
-    with pytest.raises(TypeError, match="misses axis"):
+    with pytest.raises(TypeError, match="missing a required argument: 'axis'"):
         ops.expand_dims(X)
-    with pytest.raises(TypeError, match="twice"):
+    with pytest.raises(TypeError, match="multiple values"):
         ops.mean(X, x=X)
-    with pytest.raises(TypeError, match="takes 3"):
+    with pytest.raises(TypeError, match="too many"):
         ops.mean(X, 0, True, 1)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from verax.callbacks.base import Callback
-from verax.callbacks.messages import hold, release
+from verax.callbacks.messages import hold, is_interactive_logging_enabled, put, release
 from verax.callbacks.progress_text import DONE, LEFT, count, duration, line, measured, pace
 from verax.errors import UnknownNameError
 
@@ -38,10 +38,10 @@ class _Quiet:
 
 
 class _Plain(_Quiet):
-    """Whole lines only: for files and pipes."""
+    """Whole lines only: for files, pipes and logs."""
 
     def keep(self, text: str) -> None:
-        print(text, flush=True)
+        put(text)
 
 
 class _Terminal(_Quiet):
@@ -140,7 +140,7 @@ def _screen(verbose: int) -> _Quiet:
         raise UnknownNameError.among("VERAX_PROGRESS form", form, _FORMS)
     if not verbose or form == "off":
         return _Quiet()
-    if verbose == 2 or form == "plain":
+    if verbose == 2 or form == "plain" or not is_interactive_logging_enabled():
         return _Plain()
     if form == "rich":
         return _Terminal(force=True)

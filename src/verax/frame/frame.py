@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.extend.core import get_opaque_trace_state
 
 from verax.errors import FrameError, InputError, NotBuiltError
-from verax.frame.current import current
+from verax.frame.current import current, stateless
 from verax.frame.mode import Mode, ModeMap, Observation
 from verax.frame.policy import is_float
 from verax.frame.seeds import path_hash
@@ -352,7 +352,10 @@ def load_values(layer: Layer, *tables: Mapping[str, Any]) -> None:
                     because=f"the layer has {have}",
                 )
             pairs.append((by_path[path], value))
+    scope = stateless.get()
     for variable, value in pairs:
+        if scope is not None:
+            scope.keep(variable)
         variable._value = value if isinstance(value, jax.Array) else jnp.asarray(value, variable.dtype)
         variable._lent = False
 

@@ -15,7 +15,7 @@ from jax.core import Tracer
 
 from verax.errors import FrameError, FrozenError, InputError, ShapeError
 from verax.frame.call import call_in_frame
-from verax.frame.current import active_frame
+from verax.frame.current import active_frame, stateless
 from verax.frame.frame import call, load_values
 from verax.frame.holder import Holder
 from verax.frame.mode import Mode
@@ -230,9 +230,13 @@ class Layer(Holder):
     def _call_eagerly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         mode = Mode.of(bool(kwargs.pop("training", None) or False))
         args = jax.tree.map(_as_array, args)
-        key = next_key() if mode is Mode.TRAIN else None
+        if mode is Mode.TRAIN:
+            key = next_key()
+        else:  # inside a raw transformation a draw would be the same in each run: there it is refused
+            traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((args, kwargs)))
+            key = None if traced else next_key("calls")
         outcome = call(self, {}, {}, args, kwargs, mode=mode, key=key)
-        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(outcome.state)):
+        if stateless.get() is None and any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(outcome.state)):
             raise FrameError(
                 f"{self.name!r} was called inside a jax transformation.",
                 because="what it assigns would be lost",

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from verax.errors import UnknownNameError
+from verax.frame.settings import epsilon, floatx
 
 __all__ = ["DTypePolicy", "epsilon", "floatx", "global_policy", "set_global_policy", "standard_dtype"]
 
@@ -97,30 +98,12 @@ def standard_dtype(dtype: Any) -> str:
 
 def global_policy() -> DTypePolicy:
     """The policy of layers that name none."""
-    return _settings["policy"] or DTypePolicy("float32")
+    return _settings["policy"] or DTypePolicy(floatx())
 
 
 def set_global_policy(policy: DTypePolicy | str | None) -> None:
-    """Set the policy of layers made from now on; None for float32."""
+    """Set the policy of layers made from now on; None for the default float dtype."""
     _settings["policy"] = None if policy is None else DTypePolicy.of(policy)
-
-
-def floatx() -> str:
-    """The default float dtype.
-
-    >>> floatx()
-    'float32'
-    """
-    return "float32"
-
-
-def epsilon() -> float:
-    """Keras' small constant for divisions and logarithms, 1e-7.
-
-    >>> epsilon()
-    1e-07
-    """
-    return 1e-7
 
 
 def is_float(dtype: Any) -> bool:

@@ -10,14 +10,23 @@ import jax
 import jax.numpy as jnp
 
 from verax.errors import GraphError, InputError, ShapeError
-from verax.frame.current import active_frame
+from verax.frame.current import active_frame, inferring
 from verax.frame.frame import Outcome, call
 from verax.frame.mode import Mode, ModeMap
+from verax.frame.settings import floatx
 
 if TYPE_CHECKING:
     from verax.frame.layer import Layer
 
-__all__ = ["Node", "SymbolicTensor", "infer_spec", "is_symbolic", "observe_symbolically", "symbolic_call"]
+__all__ = [
+    "KerasTensor",
+    "Node",
+    "SymbolicTensor",
+    "infer_spec",
+    "is_symbolic",
+    "observe_symbolically",
+    "symbolic_call",
+]
 
 # Sets of sizes that stand for unknown axes (batch first). What differs between two traces depends on an unknown size.
 # The batch is a prime; other axes are 96 times a prime, so that pooling, upsampling and reshaping by small factors come
@@ -52,9 +61,11 @@ class SymbolicTensor:
         index: Which of the call's outputs it is.
     """
 
-    def __init__(self, shape: tuple[int | None, ...], dtype: str, node: Node | None = None, index: int = 0):
-        self.shape = shape
-        self.dtype = dtype
+    def __init__(
+        self, shape: tuple[int | None, ...], dtype: str | None = None, node: Node | None = None, index: int = 0
+    ):
+        self.shape = tuple(shape)
+        self.dtype = dtype or floatx()
         self.node = node
         self.index = index
 
@@ -107,6 +118,10 @@ class SymbolicTensor:
     def astype(self, dtype: Any) -> SymbolicTensor:
         """The tensor in another dtype."""
         return symbolic_call(jnp.astype, (self, dtype), {})
+
+
+#: Keras' name.
+KerasTensor = SymbolicTensor
 
 
 def _getitem(x: Any, index: Any) -> Any:
@@ -266,7 +281,11 @@ def _trace(
         built.extend(outcome.built)
         return outcome.output
 
-    output = jax.eval_shape(run, specs)
+    token = inferring.set(True)
+    try:
+        output = jax.eval_shape(run, specs)
+    finally:
+        inferring.reset(token)
     if any(not hasattr(leaf, "shape") for leaf in jax.tree.leaves(output)):
         raise InputError(f"{target!r} was called on a symbolic tensor.", because="it did not return arrays")
     return output, built

@@ -11,7 +11,7 @@ import numpy as np
 from jax.core import Tracer
 
 from verax.errors import FrameError, ShapeError
-from verax.frame.current import active_frame
+from verax.frame.current import active_frame, stateless
 from verax.frame.policy import floatx, is_float, standard_dtype
 
 __all__ = ["Variable"]
@@ -111,18 +111,13 @@ class Variable:
         """Set the value: collected by the frame inside ``pure``, kept by the variable outside."""
         if isinstance(value, Variable):
             value = value.value
-        array = value if isinstance(value, jax.Array) else np.asarray(value)
-        if tuple(array.shape) != self.shape:
-            raise ShapeError(
-                f"Variable {self.path!r} was assigned a value.",
-                received=f"shape {tuple(array.shape)}",
-                because=f"the variable has shape {self.shape}",
-                do="Assign a value of the variable's own shape.",
-            )
-        array = jnp.asarray(array, self.dtype)
-        frame = active_frame()
+        array = jnp.asarray(self.check_shape(value), self.dtype)
+        frame, scope = active_frame(), stateless.get()
         if frame is not None:
             frame.assign(self, array)
+        elif scope is not None:
+            scope.keep(self)
+            self._value = array
         elif isinstance(array, Tracer):
             raise FrameError(
                 f"Variable {self.path!r} was assigned outside of a frame.",
@@ -132,6 +127,22 @@ class Variable:
             )
         else:
             self._value = array
+
+    def check_shape(self, value: Any) -> Any:
+        """``value`` as an array; refused unless it has the variable's shape."""
+        array = value if isinstance(value, jax.Array) else np.asarray(value)
+        if tuple(array.shape) != self.shape:
+            raise ShapeError(
+                f"Variable {self.path!r} was assigned a value.",
+                received=f"shape {tuple(array.shape)}",
+                because=f"the variable has shape {self.shape}",
+                do="Assign a value of the variable's own shape.",
+            )
+        return array
+
+    def restore(self, value: jax.Array) -> None:
+        """Take back a value that ``own`` gave."""
+        self._value = value
 
     def assign_add(self, value: Any) -> None:
         """``assign(self + value)``."""

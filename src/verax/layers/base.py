@@ -9,10 +9,11 @@ import jax
 import numpy as np
 
 from verax import constraints, initializers, regularizers
-from verax.errors import DtypeError, InputError, UnknownNameError
+from verax.errors import DtypeError, InputError
 from verax.frame.layer import InputSpec, Layer, parts
 from verax.frame.policy import floatx, is_float
 from verax.frame.registry import Registry
+from verax.frame.settings import standard_data_format
 from verax.frame.symbolic import Node, SymbolicTensor
 from verax.frame.variable import Variable
 
@@ -103,11 +104,8 @@ def each_axis(value: int | tuple[int, ...], rank: int, argument: str) -> tuple[i
 
 
 def image_format(value: str | None) -> str:
-    """A ``data_format`` checked: where the channels stand; ``"channels_last"`` when None."""
-    value = value or "channels_last"
-    if value not in ("channels_last", "channels_first"):
-        raise UnknownNameError.among("data_format", value, ["channels_last", "channels_first"])
-    return value
+    """A ``data_format`` checked: where the channels stand; the global setting when None."""
+    return standard_data_format(value)
 
 
 def check_rate(rate: float, argument: str = "rate") -> float:

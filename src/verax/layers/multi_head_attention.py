@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from verax import constraints, initializers, regularizers
 from verax.errors import InputError, ShapeError
+from verax.frame.settings import is_flash_attention_enabled
 from verax.layers.attention import dropped
 from verax.layers.base import Layer, LayerArguments, check_rate, layer_registry
 from verax.layers.einsum_dense import EinsumDense
@@ -199,7 +200,7 @@ class _Heads(Layer):
         return jnp.einsum("bnts,bsnh->btnh", dropped(self, weights), value), weights if want_scores else None
 
     def _flash(self, query: jax.Array, value: jax.Array, keep: jax.Array | None) -> bool:
-        if self.flash_attention is False:
+        if self.flash_attention is False or (self.flash_attention is None and is_flash_attention_enabled() is False):
             return False
         reason = flash_reason(query, value, keep)
         if reason is not None and self.flash_attention:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from verax.errors import InputError, UnknownNameError
+from verax.errors import InputError, UnknownNameError, VeraxWarning
+from verax.frame.settings import max_epochs, max_steps_per_epoch
 
-__all__ = ["Arguments", "verbosity"]
+__all__ = ["Arguments", "limited_steps", "verbosity"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,28 @@ class Arguments:
             )
         if self.explain not in ("end", "epoch", "off"):
             raise UnknownNameError.among("way to explain", self.explain, ["end", "epoch", "off"])
+
+    def limited(self) -> Arguments:
+        """These arguments, within the most epochs and steps that the global settings allow."""
+        epochs = _at_most(self.epochs, max_epochs(), "epochs", "max_epochs")
+        steps, validation_steps = (
+            limited_steps(self.steps_per_epoch),
+            limited_steps(self.validation_steps, quietly=True),
+        )
+        return replace(self, epochs=epochs, steps_per_epoch=steps, validation_steps=validation_steps)
+
+
+def limited_steps(steps: int | None, *, quietly: bool = False) -> int | None:
+    """How many batches a pass takes at most: as many as asked for, or as the global setting allows."""
+    return _at_most(steps, max_steps_per_epoch(), "steps", "max_steps_per_epoch", quietly=quietly)
+
+
+def _at_most(asked: Any, most: int | None, what: str, setting: str, *, quietly: bool = False) -> Any:
+    if most is None or (asked is not None and asked <= most):
+        return asked
+    if not quietly:
+        warnings.warn(f"{what} are limited to {most} by config.set_{setting}.", VeraxWarning, stacklevel=4)
+    return most
 
 
 def verbosity(verbose: str | int) -> int:

@@ -79,6 +79,7 @@ def weights_fact(source: Source, sample_weight: Any, class_weight: Any) -> str:
 def fit(model: Learner, compiled: Compiled, arguments: Arguments) -> History:
     """Train: see ``Model.fit``."""
     arguments.check()
+    arguments = arguments.limited()
     train, validation = _sources(arguments)
     outputs = model.prepare(symbolic_of(train.spec.x, SymbolicTensor))
     objective = compiled.objective(model, outputs, train.spec.y)

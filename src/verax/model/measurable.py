@@ -21,7 +21,7 @@ from verax.layers import Layer
 from verax.ledger.chain import Gap
 from verax.ledger.reading import Reading
 from verax.model import explaining, fitting, passes, population
-from verax.model.arguments import verbosity
+from verax.model.arguments import limited_steps, verbosity
 from verax.model.compile import Compiled, check_resident, require_compiled
 from verax.model.structure import Outputs, outputs_of, signature_of
 
@@ -86,6 +86,7 @@ class Measurable(Layer):
             mode: "infer", "train", or a dict by effect or layer path. Nothing is updated in any.
         """
         compiled = require_compiled(self._model.compiled, self, "evaluate")
+        steps = limited_steps(steps)
         source = make_source(
             x, y, sample_weight, batch_size=batch_size, label="rows", check_finite=check_finite, steps=steps
         )
@@ -148,6 +149,7 @@ class Measurable(Layer):
         callbacks: Any = None,
     ) -> Any:
         """The model's outputs for x, batch by batch, in inference mode: NumPy arrays in the structure it returns."""
+        steps = limited_steps(steps)
         source = make_source(x, batch_size=batch_size, label="rows", steps=steps)
         self.prepare(passes.symbolic_of(source.spec.x, SymbolicTensor))
         listed = self._callbacks(callbacks, verbose, source.steps if steps is None else steps)

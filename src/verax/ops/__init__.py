@@ -1,7 +1,9 @@
-"""Every function of jax.numpy, jax.nn and jax.lax, on arrays, variables and symbolic tensors alike.
+"""All functions of ``keras.ops``, and every other of jax.numpy, jax.nn and jax.lax, on arrays, variables and symbolic
+tensors alike.
 
-Names and arguments are Keras' where Keras has them (``ops.cast``, ``ops.expand_dims(x, axis)``, ``ops.mean(x, axis,
-keepdims)``), else jax's. On a symbolic tensor a function adds one call to the graph; its shape is found by tracing it.
+Names, arguments and defaults are Keras' where Keras has them (``ops.cast``, ``ops.expand_dims(x, axis)``, ``ops.mean(x,
+axis, keepdims)``), else jax's. Dtypes promote and ranks broadcast as in Keras. On a symbolic tensor a function adds one
+call to the graph; its shape is found by tracing it.
 
 >>> from verax import layers, ops
 >>> ops.sum(layers.Input((3, 4)), axis=1)
@@ -10,43 +12,23 @@ keepdims)``), else jax's. On a symbolic tensor a function adds one call to the g
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable
+import importlib
+import importlib.util
 from typing import Any
 
-import jax
-import numpy as np
+from verax.ops.lifted import look_up, names
+from verax.ops.plain import convert_to_numpy, dtype, is_tensor, ndim, shape, size
 
-from verax.frame.symbolic import is_symbolic
-from verax.frame.variable import Variable
-from verax.ops.lifted import find, names
+__all__ = ["convert_to_numpy", "dtype", "is_tensor", "ndim", "shape", "size"]
 
-__all__ = ["convert_to_numpy", "is_tensor", "shape"]
+_NAMESPACES = ("image", "linalg", "nn", "numpy")
 
 
-def convert_to_numpy(x: Any) -> np.ndarray[Any, Any]:
-    """``x`` as a NumPy array."""
-    return np.asarray(x)
-
-
-def is_tensor(x: Any) -> bool:
-    """Whether ``x`` is an array of jax."""
-    return isinstance(x, jax.Array)
-
-
-def shape(x: Any) -> tuple[int | None, ...]:
-    """The shape of ``x``, None for the unknown sizes of a symbolic tensor."""
-    return tuple(x.shape) if is_symbolic(x) or isinstance(x, Variable) else np.shape(x)
-
-
-def __getattr__(name: str) -> Callable[..., Any]:
-    function = find(name)
-    if function is None:
-        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.6)
-        raise AttributeError(
-            f"verax.ops has no function {name!r}." + (f" Did you mean {' or '.join(map(repr, near))}?" if near else "")
-        )
-    globals()[name] = function  # the next look-up finds it here
+def __getattr__(name: str) -> Any:
+    if name in _NAMESPACES and importlib.util.find_spec(f"verax.ops.{name}") is not None:
+        return importlib.import_module(f"verax.ops.{name}")
+    function = look_up(name, "verax.ops")
+    globals().setdefault(name, function)  # the next look-up finds it here
     return function
 
 

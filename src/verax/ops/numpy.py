@@ -1,0 +1,19 @@
+"""The functions of ``verax.ops`` that Keras has in ``keras.ops.numpy``, for arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from verax.ops.keras_names import NUMPY
+from verax.ops.lifted import look_up
+
+__all__ = sorted(NUMPY)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Callable[..., Any]:
+    return look_up(name, "verax.ops.numpy", NUMPY)
+
+
+def __dir__() -> list[str]:
+    return __all__
