@@ -19,9 +19,10 @@ import numpy as np
 
 from verax.frame.symbolic import is_symbolic
 from verax.frame.variable import Variable
+from verax.ops import image
 from verax.ops.lifted import find, names
 
-__all__ = ["convert_to_numpy", "is_tensor", "shape"]
+__all__ = ["convert_to_numpy", "image", "is_tensor", "shape"]
 
 
 def convert_to_numpy(x: Any) -> np.ndarray[Any, Any]:
