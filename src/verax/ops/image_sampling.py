@@ -377,7 +377,9 @@ def elastic_transform(
 
     def move(x: jax.Array) -> jax.Array:
         size = jnp.ones(x.shape[0], "float32")
-        dy, dx = displacements(key, x.shape[:3], size * alpha, size * sigma, int(6 * sigma) // 2)
+        dy, dx = displacements(
+            key, (x.shape[0], x.shape[1], x.shape[2]), size * alpha, size * sigma, int(6 * sigma) // 2
+        )
         y, columns = _grid(*x.shape[1:3])
         return sample(x, y + dy, columns + dx, interpolation, fill_mode, fill_value)
 
