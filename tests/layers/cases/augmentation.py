@@ -78,8 +78,6 @@ def _drawn() -> list[Case]:
     found += [
         Case("RandomColorJitter", lambda m: m.RandomColorJitter((0, 255), **jitter), COLOR, draws=True),
         Case("RandomColorJitter one", lambda m: m.RandomColorJitter(saturation_factor=(0.3, 0.6)), COLOR, draws=True),
-        Case("Pipeline", lambda m: m.Pipeline([m.RandomFlip("vertical"), m.RandomZoom(0.1)]), COLOR, draws=True),
-        Case("Pipeline named", lambda m: m.Pipeline([m.Resizing(3, 4), m.Rescaling(0.5)], name="p"), COLOR, draws=True),
     ]
     return found
 

@@ -21,6 +21,7 @@ __all__ = [
     "interval",
     "limits",
     "of_each",
+    "ready",
 ]
 
 
@@ -179,6 +180,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def ready(layer: BaseAugmentation) -> BaseAugmentation:
+    """A layer that is a step of another one, which calls its ``draw`` and ``change``: it has nothing to build."""
+    layer.built = True
+    return layer
+
+
 def interval(
     value: Any, argument: str, low: float = 0.0, high: float = 1.0, *, single: str = "around"
 ) -> tuple[float, float]:
@@ -194,11 +201,11 @@ def interval(
     ((-0.2, 0.2), (0.0, 0.2), (0.1, 0.5))
     """
     if _is_number(value) and low <= value <= high:
-        size = abs(value)
-        return (value, value) if single == "exact" else (max(-size, low), size)
+        size = float(abs(value))
+        return (size, size) if single == "exact" else (max(-size, float(low)), size)
     pair = list(cast("Any", value)) if isinstance(value, (list, tuple)) else []
     if len(pair) == 2 and all(_is_number(v) and low <= v <= high for v in pair):
-        return min(pair), max(pair)
+        return float(min(pair)), float(max(pair))
     raise InputError(
         f"{argument} was given.",
         received=repr(value),
@@ -215,7 +222,7 @@ def limits(value_range: Any) -> tuple[float, float]:
             received=repr(value_range),
             because="it is the smallest and the largest value of pixels, such as (0, 255)",
         )
-    return min(pair), max(pair)
+    return float(min(pair)), float(max(pair))
 
 
 def between(key: jax.Array, count: int, bounds: tuple[float, float]) -> jax.Array:

@@ -16,6 +16,7 @@ from verax.layers.augmentation.base import (
     interval,
     limits,
     of_each,
+    ready,
 )
 from verax.layers.base import LayerArguments, layer_registry
 from verax.ops.image_color import hsv_to_rgb, rgb_to_grayscale, rgb_to_hsv
@@ -228,7 +229,7 @@ class RandomColorJitter(BaseAugmentation):
             (RandomHue, hue_factor, "hue"),
         ]
         self.steps: list[BaseAugmentation] = [
-            kind(factor, value_range, name=name) for kind, factor, name in kinds if factor is not None
+            ready(kind(factor, value_range, name=name)) for kind, factor, name in kinds if factor is not None
         ]
 
     def draw(self, key: jax.Array, shape: tuple[int, ...]) -> list[Any]:

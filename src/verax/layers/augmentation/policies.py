@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from verax.errors import InputError
-from verax.layers.augmentation.base import BaseAugmentation, DataLayer, interval, limits, of_each
+from verax.layers.augmentation.base import BaseAugmentation, DataLayer, interval, limits, of_each, ready
 from verax.layers.augmentation.color import RandomBrightness, RandomColorDegeneration, RandomContrast
 from verax.layers.augmentation.geometric import Affine, RandomRotation, RandomShear, RandomTranslation
 from verax.layers.augmentation.tone import (
@@ -67,7 +67,7 @@ class _Policy(BaseAugmentation):
                 RandomContrast(some, values, name="random_contrast"),
                 RandomSharpness(some, values, name="random_sharpness"),
             ]
-        return {layer.name: layer for layer in found}
+        return {layer.name: ready(layer) for layer in found}
 
     def draw_step(
         self, key: jax.Array, shape: tuple[int, ...], layers: dict[str, BaseAugmentation], choices: int
@@ -162,8 +162,8 @@ class AugMix(_Policy):
         num_chains, chain_depth: How many chains, and of how many operations.
         factor: The ``factor`` of each operation: from 0 to 1.
         alpha: Above 0.
-        all_ops: Whether brightness, color degeneration, contrast and sharpness are among the operations; the paper leaves
-            them out.
+        all_ops: Whether brightness, color degeneration, contrast and sharpness are among the operations, unlike in the
+            paper.
         interpolation: ``"bilinear"`` or ``"nearest"``.
         seed, data_format: As in ``BaseAugmentation``.
 
@@ -235,8 +235,8 @@ class Pipeline(DataLayer):
 
     autocast = False
 
-    def __init__(self, layers: Sequence[Any], name: str | None = None, dtype: Any = None):
-        super().__init__(name=name, dtype=dtype)
+    def __init__(self, layers: Sequence[Any], name: str | None = None):
+        super().__init__(name=name)
         self.layers = cast("list[Layer]", [layer_registry.get(layer) for layer in layers])
 
     def call(self, data: Any) -> Any:

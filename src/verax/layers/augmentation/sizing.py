@@ -158,7 +158,7 @@ class RandomCrop(_OfSize):
 
     def draw(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         """The upper left corner of each image's part: (batch, 2)."""
-        room = jnp.array([max(shape[1] - self.height, 0), max(shape[2] - self.width, 0)], "int32")
+        room = jnp.array([[max(shape[1] - self.height, 0), max(shape[2] - self.width, 0)]], "int32")
         return jax.random.randint(key, (shape[0], 2), 0, room + 1)
 
     def change(self, images: jax.Array, drawn: jax.Array) -> jax.Array:

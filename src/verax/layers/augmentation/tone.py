@@ -220,8 +220,8 @@ class Equalization(_Toned):
         counts = _counts(steps, self.bins)
         total = jnp.cumsum(counts, -1)
         first = jnp.min(jnp.where(total > 0, total, height * width), -1, keepdims=True)
-        left = jnp.maximum(height * width - first, 1)
-        table = jnp.clip(jnp.round((total - first) * 255.0 / left), 0, 255)
+        left = jnp.maximum(height * width - first, 1).astype("float32")
+        table = jnp.clip(jnp.round((total - first).astype("float32") * 255.0 / left), 0, 255)
         one_value = jnp.sum(counts > 0, -1, keepdims=True) <= 1
         equal = jnp.where(one_value, rows, jnp.take_along_axis(table, steps, -1, mode="promise_in_bounds"))
         equal = jnp.moveaxis(equal.reshape(batch, channels, height, width), 1, -1)
