@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from verax.layers.activation import ELU, LeakyReLU, PReLU, ReLU, Softmax
 from verax.layers.attention import AdditiveAttention, Attention
+from verax.layers.audio import MelSpectrogram, STFTSpectrogram
 from verax.layers.augmentation import (
     AugMix,
     AutoContrast,
@@ -192,6 +193,7 @@ __all__ = [
     "MaxPooling2D",
     "MaxPooling3D",
     "Maximum",
+    "MelSpectrogram",
     "Minimum",
     "MixUp",
     "MultiHeadAttention",
@@ -225,6 +227,7 @@ __all__ = [
     "Rescaling",
     "Reshape",
     "Resizing",
+    "STFTSpectrogram",
     "SimpleRNN",
     "Softmax",
     "Solarization",
