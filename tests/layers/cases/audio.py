@@ -6,7 +6,7 @@ from tests.layers.cases.base import Case
 
 __all__ = ["CASES"]
 
-SOUND, WAVE = (1, 200), (2, 60, 2)
+SOUND, WAVE, FINE = (1, 200), (2, 60, 2), 2e-4
 
 
 def soft(shape):
@@ -35,7 +35,7 @@ def _rows() -> list[Case]:
         for mode in ("log", "magnitude", "psd", "real", "imag", "angle", "stft")
     ]
     rows += [
-        Case(f"STFTSpectrogram {name}", make, shape, data=soft(shape), tolerance=2e-4)
+        Case(f"STFTSpectrogram {name}", make, shape, data=soft(shape), tolerance=FINE)
         for name, make, shape in [
             ("same", lambda m: m.STFTSpectrogram("stft", 16, 5, 20 + 12, padding="same"), WAVE),
             ("expanded", lambda m: m.STFTSpectrogram("stft", 16, expand_dims=True), WAVE),

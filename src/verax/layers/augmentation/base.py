@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack, cast
 
@@ -9,7 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from verax.errors import InputError, ShapeError
+from verax.frame.frame import call
+from verax.frame.mode import Mode
 from verax.frame.policy import is_float
+from verax.frame.seeds import next_key
 from verax.layers.base import Layer, LayerArguments, image_format
 
 __all__ = [
@@ -23,6 +27,10 @@ __all__ = [
     "of_each",
     "ready",
 ]
+
+
+#: What of a dictionary goes along with a change.
+ENTRIES = ("images", "labels", "segmentation_masks")
 
 
 class ImageArguments(LayerArguments, total=False):
@@ -99,13 +107,23 @@ class BaseAugmentation(DataLayer):
         """Images in the dtype the layer computes in."""
         return images.astype(self.compute_dtype)
 
+    def _call_eagerly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if len(args) != 1 or kwargs.keys() - {"training"} or self.variables:
+            return super()._call_eagerly(args, kwargs)
+        given = dict(cast("Mapping[str, Any]", args[0])) if isinstance(args[0], Mapping) else {"images": args[0]}
+        self._check(given)
+        mode = Mode.INFER if kwargs.get("training") in (False, 0) else Mode.TRAIN
+        arrays = {k: v for k, v in given.items() if k in ENTRIES}
+        result = {**given, **_program(self)(arrays, next_key() if mode is Mode.TRAIN else None, mode)}
+        return result if isinstance(args[0], Mapping) else result["images"]
+
     # ---- what it gets --------------------------------------------------------------------------------------------
 
     def call(self, data: Any) -> Any:
         """Change images, or a dictionary of them and what belongs to them."""
         given = dict(cast("Mapping[str, Any]", data)) if isinstance(data, Mapping) else {"images": data}
         self._check(given)
-        given = {k: jnp.asarray(v) if k in ("images", "labels", "segmentation_masks") else v for k, v in given.items()}
+        given = {k: jnp.asarray(v) if k in ENTRIES else v for k, v in given.items()}
         given["images"] = self.cast(given["images"])
         if self.mixes_labels and "labels" in given and not is_float(given["labels"].dtype):
             given["labels"] = given["labels"].astype("float32")
@@ -174,6 +192,21 @@ class BaseAugmentation(DataLayer):
     def _out(self, images: jax.Array, rank: int) -> jax.Array:
         images = jnp.moveaxis(images, -1, 1) if self.data_format == "channels_first" else images
         return images if rank == 4 else images[0]
+
+
+#: layer -> the program it runs as outside of a model: data are changed batch after batch.
+_programs: weakref.WeakKeyDictionary[BaseAugmentation, Any] = weakref.WeakKeyDictionary()
+
+
+def _program(layer: BaseAugmentation) -> Any:
+    if layer not in _programs:
+        found = weakref.ref(layer)  # a program that held its layer would keep both for ever
+
+        def run(arrays: dict[str, jax.Array], key: jax.Array | None, mode: Mode) -> Any:
+            return call(cast("Layer", found()), {}, {}, (arrays,), mode=mode, key=key).output
+
+        _programs[layer] = jax.jit(run, static_argnums=2)
+    return _programs[layer]
 
 
 def _is_number(value: Any) -> bool:
