@@ -13,7 +13,6 @@ call to the graph; its shape is found by tracing it.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from typing import Any
 
 from verax.ops.lifted import look_up, names
@@ -25,7 +24,7 @@ _NAMESPACES = ("image", "linalg", "nn", "numpy")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _NAMESPACES and importlib.util.find_spec(f"verax.ops.{name}") is not None:
+    if name in _NAMESPACES:
         return importlib.import_module(f"verax.ops.{name}")
     function = look_up(name, "verax.ops")
     globals().setdefault(name, function)  # the next look-up finds it here

@@ -35,7 +35,7 @@ def leaky_relu(x: Any, negative_slope: float = 0.2) -> jax.Array:
 
 def gelu(x: Any, approximate: bool = True) -> jax.Array:
     """x Φ(x), by the tanh formula where ``approximate``."""
-    return jax.nn.gelu(jnp.asarray(x), approximate)
+    return activations.gelu(x, approximate)
 
 
 def squareplus(x: Any, b: float = 4) -> jax.Array:
