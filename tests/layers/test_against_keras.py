@@ -74,7 +74,7 @@ def of_keras(case: Case, x, rng: np.random.Generator):
             return infer, train, state, gradients
 
         shape = jax.tree.map(lambda t: t.shape, output)
-        names = [re.sub(rf"^{layer.name}/(\w+_cell/)?", "", w.path) for w in layer.weights]
+        names = [w.path.removeprefix(f"{layer.name}/") for w in layer.weights]
         return both(trainable, x), weights, names, shape
 
 

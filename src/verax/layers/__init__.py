@@ -5,10 +5,13 @@ from __future__ import annotations
 from verax.layers.activation import ELU, LeakyReLU, PReLU, ReLU, Softmax
 from verax.layers.attention import AdditiveAttention, Attention
 from verax.layers.base import Input, InputLayer, InputSpec, Layer, layer_registry
+from verax.layers.bidirectional import Bidirectional
+from verax.layers.cells import GRUCell, LSTMCell, SimpleRNNCell
+from verax.layers.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
 from verax.layers.convolutional import Conv1D, Conv2D, Conv2DTranspose, Conv3D, DepthwiseConv2D
 from verax.layers.core import Activation, Dense, Embedding, Identity, Lambda, Masking
 from verax.layers.einsum_dense import EinsumDense
-from verax.layers.gated import GRU, LSTM
+from verax.layers.gated import GRU, LSTM, SimpleRNN
 from verax.layers.merging import (
     Add,
     Average,
@@ -69,7 +72,9 @@ from verax.layers.reshaping import (
     ZeroPadding2D,
     ZeroPadding3D,
 )
-from verax.layers.rnn import SimpleRNN
+from verax.layers.rnn import RNN
+from verax.layers.stacked_cells import StackedRNNCells
+from verax.layers.wrapper import TimeDistributed, Wrapper
 
 # Keras' second names.
 AvgPool1D, AvgPool2D, AvgPool3D = AveragePooling1D, AveragePooling2D, AveragePooling3D
@@ -90,6 +95,7 @@ __all__ = [
     "ELU",
     "GRU",
     "LSTM",
+    "RNN",
     "Activation",
     "ActivityRegularization",
     "Add",
@@ -104,11 +110,15 @@ __all__ = [
     "AvgPool2D",
     "AvgPool3D",
     "BatchNormalization",
+    "Bidirectional",
     "Concatenate",
     "Conv1D",
     "Conv2D",
     "Conv2DTranspose",
     "Conv3D",
+    "ConvLSTM1D",
+    "ConvLSTM2D",
+    "ConvLSTM3D",
     "Convolution1D",
     "Convolution2D",
     "Convolution3D",
@@ -122,6 +132,7 @@ __all__ = [
     "EinsumDense",
     "Embedding",
     "Flatten",
+    "GRUCell",
     "GaussianDropout",
     "GaussianNoise",
     "GlobalAveragePooling1D",
@@ -141,6 +152,7 @@ __all__ = [
     "Input",
     "InputLayer",
     "InputSpec",
+    "LSTMCell",
     "Lambda",
     "Layer",
     "LayerNormalization",
@@ -163,14 +175,18 @@ __all__ = [
     "Rescaling",
     "Reshape",
     "SimpleRNN",
+    "SimpleRNNCell",
     "Softmax",
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "StackedRNNCells",
     "Subtract",
+    "TimeDistributed",
     "UpSampling1D",
     "UpSampling2D",
     "UpSampling3D",
+    "Wrapper",
     "ZeroPadding1D",
     "ZeroPadding2D",
     "ZeroPadding3D",
