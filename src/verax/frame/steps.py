@@ -37,7 +37,7 @@ def scan_layers(
     """
     outer = cast("Frame", active_frame())
     kept = [v for layer in layers for v, _ in Tree.of(layer).variables.values() if not v.trainable]
-    place = {str(id(variable)): str(i) for i, variable in enumerate(kept)}
+    place_of = {str(id(variable)): str(i) for i, variable in enumerate(kept)}
 
     def transform(run: Callable[..., Any]) -> Callable[..., Any]:
         def scanned(values: Any, key: jax.Array | None, first: Any, inputs: Any) -> Any:
@@ -45,8 +45,9 @@ def scan_layers(
                 (carried, weights), (number, x) = before, at
                 step_key = None if key is None else jax.random.fold_in(key, number)
                 (carried, y), (updates, followed, penalties, _, _) = run((weights, {}), step_key, carried, x)
-                changed = {place[i]: value for i, value in updates.items()}
-                return (carried, {**weights, **changed}), (y, followed, penalties, dict.fromkeys(updates, ()))
+                # By place, not by identity: a program is the same whenever it is traced.
+                changed, followed = ({place_of[i]: v for i, v in found.items()} for found in (updates, followed))
+                return (carried, {**weights, **changed}), (y, followed, penalties, dict.fromkeys(changed, ()))
 
             steps = jnp.arange(len(jax.tree.leaves(inputs)[0]))
             (last, weights), (outputs, followed, penalties, changed) = lax.scan(
@@ -56,7 +57,9 @@ def scan_layers(
                 {i: reduce(value, axis=0) for i, value in found.items()}
                 for reduce, found in ((jnp.mean, followed), (jnp.sum, penalties))
             )
-            return (last, outputs), ({i: weights[place[i]] for i in changed}, mean, total, {}, {})
+            at = {place: i for i, place in place_of.items()}
+            updates = {at[i]: weights[i] for i in changed}
+            return (last, outputs), (updates, {at[i]: v for i, v in mean.items()}, total, {}, {})
 
         return scanned
 

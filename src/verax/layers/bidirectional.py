@@ -70,8 +70,9 @@ class Bidirectional(Wrapper):
         self._check()
         self.merge_mode = merge_mode
         self.first_weights = None if weights is None else list(weights)
-        for shared in _SHARED:
-            setattr(self, shared, getattr(layer, shared))
+        self.stateful: bool = layer.stateful
+        self.return_sequences: bool = layer.return_sequences
+        self.return_state: bool = layer.return_state
         self.input_spec = layer.input_spec
 
     def _check(self) -> None:
@@ -98,11 +99,11 @@ class Bidirectional(Wrapper):
         both = self.forward_layer.states, self.backward_layer.states
         return None if None in both else (*both[0], *both[1])
 
-    def build(self, sequences_shape: Any) -> None:
+    def build(self, input_shape: Any) -> None:
         """Build both layers."""
         layers = (self.forward_layer, self.backward_layer)
         for layer in layers:
-            build_inside(layer, sequences_shape)
+            build_inside(layer, input_shape)
         if self.first_weights is not None:
             half = len(self.first_weights) // 2
             for layer, some in zip(layers, (self.first_weights[:half], self.first_weights[half:]), strict=True):
@@ -177,4 +178,4 @@ class Bidirectional(Wrapper):
 def _like(layer: Layer, prefix: str, **changed: Any) -> Any:
     """A new layer with the configuration of ``layer`` and a name that says which way it runs."""
     name = prefix + layer.name.removeprefix(prefix)
-    return type(layer).from_config({**layer.get_config(), **changed, "name": name})
+    return type(layer).from_config({**layer.get_config(), "dtype": layer.dtype_policy, **changed, "name": name})

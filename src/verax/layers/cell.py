@@ -40,6 +40,8 @@ class Cell(Layer):
     activation: Callable[..., Any]
     recurrent_activation: Callable[..., Any]
     use_bias: bool
+    kernel_initializer: Any
+    recurrent_initializer: Any
     bias_initializer: Callable[..., jax.Array]
     dropout: float
     recurrent_dropout: float

@@ -90,7 +90,7 @@ def _stacked(
 
 def _stepwise(cell: Any, x: jax.Array, states: list[Any] | None, counts: jax.Array | None, unroll: bool) -> Ran:
     """A cell of a person's own, called once a step."""
-    dtype = cell.compute_dtype if isinstance(cell, Layer) else x.dtype
+    dtype = cell.compute_dtype if isinstance(cell, Layer) else x.dtype.name
     begins = listed(initial_state(cell, x.shape[1], dtype))
     given = begins if states is None else states
     _check_states(cell, given, begins)

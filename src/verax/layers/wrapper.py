@@ -156,8 +156,9 @@ class TimeDistributed(Wrapper):
         inner = mask if asks and mask is not None and mask.ndim > 2 else None
         if _alike(self.layer):
             rows = inputs.shape[:2]
-            flat = [None if a is None else a.reshape(-1, *a.shape[2:]) for a in (inputs, inner)]
-            return jax.tree.map(lambda y: y.reshape(*rows, *y.shape[1:]), self._at(*flat))
+            one = inner if inner is None else inner.reshape(-1, *inner.shape[2:])
+            flat = self._at(inputs.reshape(-1, *inputs.shape[2:]), one)
+            return jax.tree.map(lambda y: y.reshape(*rows, *y.shape[1:]), flat)
         if not is_built(self.layer):  # no layer is built inside of a scan
             self._at(inputs[:, 0], None if inner is None else inner[:, 0])
         steps = jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), (inputs, inner))

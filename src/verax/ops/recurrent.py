@@ -169,7 +169,7 @@ def _backward(cell: _Cell, sequences: bool, residuals: Any, cotangents: Any) -> 
     h = before[0].reshape(-1, kernel.shape[0])
     dkernel = lax.dot_general(h, summed, (((0,), (0,)), ((), ())))
     dbias = None if bias is None else jnp.sum(summed, axis=0)
-    dcounts = None if counts is None else np.zeros(counts.shape, jax.dtypes.float0)
+    dcounts: Any = None if counts is None else np.zeros(counts.shape, jax.dtypes.float0)
     return (_Operands(dprojected, dkernel, dbias, dfirst, dcounts),)
 
 

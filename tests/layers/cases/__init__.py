@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.layers.cases import foundation
+from tests.layers.cases import foundation, recurrent
 from tests.layers.cases.base import QUICK, Case
 
 __all__ = ["CASES", "QUICK", "Case"]
 
-CASES: list[Case] = [case for family in (foundation,) for case in family.CASES]
+CASES: list[Case] = [case for family in (foundation, recurrent) for case in family.CASES]
