@@ -101,57 +101,18 @@ class RNN(Layer):
         """What a sequence begins with, for so many rows: a list of states."""
         return listed(initial_state(self.cell, batch_size, self.compute_dtype))
 
-    def call(self, inputs, states):
-    ...         return inputs + states[0], [inputs + states[0]]
-    >>> RNN(Sum())(jnp.ones((1, 5, 3)))
-    Array([[5., 5., 5.]], dtype=float32)
-    """
-
-    supports_masking = True
-    input_spec = InputSpec(min_ndim=3)
-    states: list[Any] | None = None
-
-    def __init__(
-        self,
-        cell: Any,
-        return_sequences: bool = False,
-        return_state: bool = False,
-        go_backwards: bool = False,
-        stateful: bool = False,
-        unroll: bool = False,
-        zero_output_for_mask: bool = False,
-        **kwargs: Unpack[WrapperArguments],
-    ):
-        super().__init__(**kwargs)
-        self.cell: Any = as_cell(cell)
-        self.return_sequences = return_sequences
-        self.return_state = return_state
-        self.go_backwards = go_backwards
-        self.stateful = stateful
-        self.unroll = unroll
-        self.zero_output_for_mask = zero_output_for_mask
-
-    @property
-    def state_size(self) -> list[Any]:
-        """The size of each state."""
-        return listed(self.cell.state_size)
-
-    def get_initial_state(self, batch_size: int) -> list[Any]:
-        """What a sequence begins with, for so many rows: a list of states."""
-        return listed(initial_state(self.cell, batch_size, self.compute_dtype))
-
-    def build(self, sequences_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Build the cell; with ``stateful`` make the states."""
         spec = self.input_spec or InputSpec()
-        axes = len(sequences_shape)
+        axes = len(input_shape)
         if axes != (spec.ndim or max(axes, 3)):
             raise ShapeError(
                 f"{type(self).__name__} {self.name!r} was called.",
-                received=f"an input of shape {sequences_shape}",
+                received=f"an input of shape {input_shape}",
                 because=f"it needs {spec.ndim or 'at least 3'} axes (batch, time, features), and this has {axes}",
                 do="Add the missing axis: x[..., None] for one feature, or x[None] for a batch of one.",
             )
-        rows, _, *inside = sequences_shape
+        rows, _, *inside = input_shape
         build_inside(self.cell, (rows, *inside))
         if self.stateful:
             self._make_states(rows)
@@ -160,7 +121,7 @@ class RNN(Layer):
             cell = cell.cells[0]
         if isinstance(cell, Cell):
             axis = 1 + cell.features_axis % len((rows, *inside))
-            self.input_spec = InputSpec(ndim=spec.ndim, min_ndim=3, axes={axis: sequences_shape[axis]})
+            self.input_spec = InputSpec(ndim=spec.ndim, min_ndim=3, axes={axis: input_shape[axis]})
 
     def call(self, sequences: jax.Array, initial_state: Any = None, mask: Any = None) -> Any:
         """Run over ``sequences`` (batch, time, ...), from ``initial_state``, a list of states (or the only one).

@@ -39,7 +39,7 @@ def _kinds() -> list[Case]:
                     f"{kind} {name}",
                     lambda m, k=kind, o=options: getattr(m, k)(3, **o, **QUICK),
                     STEPS,
-                    fixed="stateful" in o,
+                    fixed="stateful" in options,
                 )
             )
         rows += [
