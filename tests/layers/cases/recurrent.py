@@ -30,6 +30,11 @@ REGULAR = {
 }
 
 
+def _penalties(kind: str) -> dict[str, str]:
+    # Keras forgets the activity regularizer of SimpleRNN: see test_recurrent.py.
+    return {k: v for k, v in REGULAR.items() if kind != "SimpleRNN" or k != "activity_regularizer"}
+
+
 def _kinds() -> list[Case]:
     rows: list[Case] = []
     for kind in KINDS:
@@ -43,7 +48,7 @@ def _kinds() -> list[Case]:
                 )
             )
         rows += [
-            Case(f"{kind} with penalties", lambda m, k=kind: getattr(m, k)(3, **REGULAR, **QUICK), STEPS),
+            Case(f"{kind} with penalties", lambda m, k=kind: getattr(m, k)(3, **_penalties(k), **QUICK), STEPS),
             Case(f"{kind} linear", lambda m, k=kind: getattr(m, k)(3, activation=None, **QUICK), STEPS),
             Case(f"{kind} named", lambda m, k=kind: getattr(m, k)(3, name="read", **QUICK), STEPS),
             Case(f"{kind} frozen", lambda m, k=kind: getattr(m, k)(3, trainable=False, **QUICK), STEPS),
