@@ -31,8 +31,8 @@ def alike(make, x, **given):
         theirs(x, **given)
         weights = [0.5 * RNG.normal(size=w.shape).astype("float32") for w in theirs.weights]
         theirs.set_weights(weights)
-        if getattr(theirs, "stateful", False):
-            theirs.reset_state()
+        for variable in jax.tree.leaves(getattr(theirs, "states", None)):  # Keras cannot reset a stack
+            variable.assign(np.zeros(variable.shape))
     ours.set_weights(weights)
     if getattr(ours, "stateful", False):
         ours.reset_state()
@@ -68,7 +68,8 @@ def test_states_go_from_batch_to_batch_as_in_keras(name):
     )
     ours.reset_states()
     with oracle():
-        theirs.reset_states()
+        for variable in jax.tree.leaves(theirs.states):
+            variable.assign(np.zeros(variable.shape))
         expected = theirs(x)
     compare(ours(x), expected)
 
@@ -104,8 +105,8 @@ def layers_like(gru):
 
 
 def values_of(gru):
-    params, _ = values(gru)
-    return params, {}
+    params, state = values(gru)
+    return {path: value for path, value in {**params, **state}.items() if path != "rnn_state"}, {}
 
 
 def test_predict_goes_on_where_it_stopped():
@@ -131,7 +132,9 @@ def test_measuring_carries_states_and_leaves_them_as_they_were():
 def test_training_keeps_states_and_validation_and_gaps_do_not():
     model, x, y = stateful_model()
     alone, _, _ = stateful_model()
+    verax.utils.set_random_seed(2)
     history = model.fit(x, y, validation_data=(x, y), batch_size=2, epochs=2, shuffle=False, verbose=0)
+    verax.utils.set_random_seed(2)
     alone.fit(x, y, batch_size=2, epochs=2, shuffle=False, verbose=0)
     after = state_of(model)
     assert np.abs(after).max() > 0

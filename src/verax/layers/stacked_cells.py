@@ -29,7 +29,7 @@ class StackedRNNCells(Layer):
     Raises:
         InputError: A cell without ``call`` or ``state_size``.
 
-    >>> cells = StackedRNNCells([LSTMCell(4), GRUCell(2)])
+    >>> cells = StackedRNNCells([verax.layers.LSTMCell(4), verax.layers.GRUCell(2)])
     >>> cells.state_size, cells.output_size
     ([[4, 4], 2], 2)
     >>> y, [[h, c], [z]] = cells(jnp.ones((2, 3)), cells.get_initial_state(2))
