@@ -130,7 +130,7 @@ def test_names():
 
 
 SAID_ELSEWHERE = {"Input", "InputSpec", "Layer", "InputLayer"}
-LEFT_OUT = {"lora_rank", "lora_alpha", "quantization_config", "stateful", "use_cudnn", "synchronized", "weights"} | {
+LEFT_OUT = {"lora_rank", "lora_alpha", "quantization_config", "synchronized", "weights"} | {
     "gptq_unpacked_column_size",
     "renorm",
     "renorm_clipping",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -13,7 +13,7 @@ import numpy as np
 from verax.errors import StateError
 from verax.frame.mode import Mode, ModeMap
 
-__all__ = ["Carry", "Constrained", "Pass", "Rule", "Scaling", "measure_step", "train_step"]
+__all__ = ["Carry", "Constrained", "Pass", "Rule", "Scaling", "handed_on", "measure_step", "train_step"]
 
 
 class Carry(NamedTuple):
@@ -146,7 +146,16 @@ def train_step(observe: Pass, rule: Rule, carry: Carry, batch: Any, *, key: jax.
     return Carry(params, state, opt, carry.step + 1), tallies
 
 
-def measure_step(observe: Pass, carry: Carry, batch: Any, *, key: jax.Array | None) -> tuple[Carry, Any]:
-    """The same pass with nothing updated."""
-    _, (_, tallies) = observe(carry.params, carry.state, batch, key=key)
-    return carry, tallies
+def measure_step(
+    observe: Pass, carry: Carry, batch: Any, *, key: jax.Array | None, carried: Collection[str] = ()
+) -> tuple[Carry, Any]:
+    """The same pass with nothing updated, but what belongs to the rows: the paths ``carried`` from batch to batch."""
+    _, (state, tallies) = observe(carry.params, carry.state, batch, key=key)
+    return carry._replace(state=handed_on(carry.state, state, carried)), tallies
+
+
+def handed_on(
+    before: Mapping[str, jax.Array], after: Mapping[str, jax.Array], carried: Collection[str]
+) -> dict[str, jax.Array]:
+    """The state for the next batch of a pass that measures: as before, but for the paths ``carried``."""
+    return {**before, **{path: after[path] for path in carried}}

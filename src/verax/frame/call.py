@@ -154,7 +154,8 @@ def _build(layer: Layer, frame: Frame, bound: inspect.BoundArguments) -> None:
         if not hasattr(leaf, "shape"):
             return None
         shape = tuple(None if n in frame.unknown else n for n in leaf.shape)
-        return (None, *shape[1:])
+        # What a layer keeps for each row has as many rows as the batch; weights do not depend on it.
+        return shape if getattr(layer, "stateful", False) else (None, *shape[1:])
 
     shapes = {name: jax.tree.map(shape_of, value) for name, value in list(bound.arguments.items())[1:]}
     wanted = list(inspect.signature(layer.build).parameters)

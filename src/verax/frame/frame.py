@@ -73,15 +73,10 @@ class Frame:
 
     def read(self, variable: Variable) -> jax.Array:
         """The variable's value in this call, in the compute dtype of the layer that reads it."""
-        value = self.updates.get(id(variable))
-        if value is None:
-            value = self.values.get(id(variable))
+        value = self.held(variable)
         if value is None:
             if variable.name is None and variable.path == "":  # a value on its way through a jax function
                 return variable._value
-            self._look_again()
-            value = self.values.get(id(variable))
-        if value is None:
             raise FrameError(
                 f"Variable {variable.name!r} was read inside {self.where()}.",
                 because="no layer of the model holds it, so its value would be baked into the compiled program",
@@ -101,6 +96,16 @@ class Frame:
             yield
         finally:
             self.values[id(variable)] = kept
+
+    def held(self, variable: Variable) -> jax.Array | None:
+        """The variable's value in this call, as it is kept; None where no layer of the root holds it."""
+        value = self.updates.get(id(variable))
+        if value is None:
+            value = self.values.get(id(variable))
+        if value is None and variable.name is not None:
+            self._look_again()
+            value = self.values.get(id(variable))
+        return value
 
     def assign(self, variable: Variable, value: jax.Array) -> None:
         """Collect an assignment."""

@@ -49,8 +49,6 @@ _OFF = {
     "renorm": False,
     "renorm_clipping": None,
     "renorm_momentum": 0.99,
-    "stateful": False,
-    "zero_output_for_mask": False,
 }
 
 
@@ -117,7 +115,10 @@ class Holder:
         """All variables here and below, in Keras' order."""
         return [variable for variable, _ in Tree.of(cast("Any", self)).variables.values()]
 
-    weights = variables
+    @property
+    def weights(self) -> list[Variable]:
+        """All variables but the states of stateful layers, in Keras' order."""
+        return [variable for variable in self.variables if not variable.carried]
 
     @property
     def trainable_variables(self) -> list[Variable]:
@@ -131,19 +132,22 @@ class Holder:
         """Those that gradients do not reach: moving averages, and weights of frozen layers."""
         return list(Tree.of(cast("Any", self)).state().values())
 
-    non_trainable_weights = non_trainable_variables
+    @property
+    def non_trainable_weights(self) -> list[Variable]:
+        """Those that gradients do not reach, without the states of stateful layers."""
+        return [variable for variable in self.non_trainable_variables if not variable.carried]
 
     def count_params(self) -> int:
-        """The number of elements of all variables."""
-        return sum(v.size for v in self.variables)
+        """The number of elements of all weights."""
+        return sum(v.size for v in self.weights)
 
     def get_weights(self) -> list[np.ndarray[Any, Any]]:
-        """The values of all variables, in Keras' order."""
-        return [np.asarray(v._value) for v in self.variables]
+        """The values of all weights, in Keras' order."""
+        return [np.asarray(v._value) for v in self.weights]
 
     def set_weights(self, weights: Any) -> None:
-        """Set the values of all variables, in Keras' order; nothing is set if one does not fit."""
-        variables, weights = self.variables, list(weights)
+        """Set the values of all weights, in Keras' order; nothing is set if one does not fit."""
+        variables, weights = self.weights, list(weights)
         shapes = [tuple(np.shape(w)) for w in weights]
         if shapes != [v.shape for v in variables]:
             wrong = [(v.path, v.shape, s) for v, s in zip(variables, shapes, strict=False) if v.shape != s]
@@ -151,7 +155,7 @@ class Holder:
                 f"set_weights was called on {self.name!r}.",
                 received=f"{len(weights)} arrays"
                 + (f", the one for {wrong[0][0]!r} of {wrong[0][2]}" if wrong else ""),
-                because=f"it has {len(variables)} variables" + (f", that one of {wrong[0][1]}" if wrong else ""),
+                because=f"it has {len(variables)} weights" + (f", that one of {wrong[0][1]}" if wrong else ""),
                 do="Give the arrays that get_weights of an equal layer returns.",
             )
         load_values(cast("Any", self), {v.path: w for v, w in zip(variables, weights, strict=True)})

@@ -65,7 +65,7 @@ def carry(
         The output, and which of its leaves are leaves of ``args`` returned as they are (output's -> argument's place).
     """
     through = {str(i): variable for i, variable in enumerate(variables)}
-    weights = {i: outer.updates.get(id(v), outer.values[id(v)]) for i, v in through.items()}
+    weights = {i: outer.held(v) for i, v in through.items()}
     masks = {str(i): outer.masks[id(a)][1] for i, a in enumerate(jax.tree.leaves(args)) if id(a) in outer.masks}
     inners: list[tuple[Frame, dict[str, str], dict[int, int]]] = []
 

@@ -91,7 +91,11 @@ class Registry:
         if isinstance(config, str):
             return entry
         arguments = _plain(config["config"])
-        return cast("Any", entry).from_config(arguments) if hasattr(entry, "from_config") else entry(**arguments)
+        if not hasattr(entry, "from_config"):
+            return entry(**arguments)
+        make = cast("Any", entry).from_config
+        inside = "custom_objects" in inspect.signature(make).parameters
+        return make(arguments, custom_objects) if inside else make(arguments)
 
 
 def _plain(config: Any) -> Any:

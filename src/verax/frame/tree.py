@@ -52,6 +52,10 @@ class Tree:
         """path -> variable, of those that gradients do not reach."""
         return {place.path: v for v, place in self.variables.values() if not place.trainable}
 
+    def carried(self) -> dict[str, Variable]:
+        """path -> variable, of those that a pass hands on from batch to batch in every mode."""
+        return {place.path: v for v, place in self.variables.values() if v.carried}
+
     def flags(self) -> tuple[tuple[bool, int], ...]:
         """Whether each layer is trainable, and how often it learned: what a program depends on beside shapes."""
         return tuple((layer.trainable, layer._core.learned) for layer, _ in self.layers.values())

@@ -40,6 +40,9 @@ class Variable:
     """
 
     _lent = False  # a running loop owns the array and will use up its memory
+    #: Whether it belongs to the rows rather than to the layer, as the state of a stateful recurrence does: a pass hands
+    #: it on from batch to batch in every mode, and it is none of the layer's weights.
+    carried = False
 
     def __init__(
         self,

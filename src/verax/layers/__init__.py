@@ -47,11 +47,14 @@ from verax.layers.augmentation import (
     Solarization,
 )
 from verax.layers.base import Input, InputLayer, InputSpec, Layer, layer_registry
+from verax.layers.bidirectional import Bidirectional
 from verax.layers.categorical import CategoryEncoding, Discretization
+from verax.layers.cells import GRUCell, LSTMCell, SimpleRNNCell
+from verax.layers.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
 from verax.layers.convolutional import Conv1D, Conv2D, Conv3D
 from verax.layers.core import Activation, Dense, Embedding, Identity, Lambda, Masking
 from verax.layers.einsum_dense import EinsumDense
-from verax.layers.gated import GRU, LSTM
+from verax.layers.gated import GRU, LSTM, SimpleRNN
 from verax.layers.hashing import HashedCrossing, Hashing
 from verax.layers.jax_bridge import FlaxLayer, JaxLayer
 from verax.layers.lookup import IntegerLookup, StringLookup
@@ -116,13 +119,14 @@ from verax.layers.reshaping import (
     ZeroPadding3D,
 )
 from verax.layers.reversible_embedding import ReversibleEmbedding
-from verax.layers.rnn import SimpleRNN
+from verax.layers.rnn import RNN
 from verax.layers.row_normalization import GroupNormalization, LayerNormalization, RMSNormalization, UnitNormalization
 from verax.layers.separable import DepthwiseConv1D, DepthwiseConv2D, SeparableConv1D, SeparableConv2D
 from verax.layers.spectral_normalization import SpectralNormalization
+from verax.layers.stacked_cells import StackedRNNCells
 from verax.layers.text_vectorization import TextVectorization
 from verax.layers.transposed import Conv1DTranspose, Conv2DTranspose, Conv3DTranspose
-from verax.layers.wrapper import Wrapper
+from verax.layers.wrapper import TimeDistributed, Wrapper
 
 # Keras' second names.
 AvgPool1D, AvgPool2D, AvgPool3D = AveragePooling1D, AveragePooling2D, AveragePooling3D
@@ -149,6 +153,7 @@ __all__ = [
     "ELU",
     "GRU",
     "LSTM",
+    "RNN",
     "Activation",
     "ActivityRegularization",
     "AdaptiveAveragePooling1D",
@@ -171,6 +176,7 @@ __all__ = [
     "AvgPool2D",
     "AvgPool3D",
     "BatchNormalization",
+    "Bidirectional",
     "CategoryEncoding",
     "CenterCrop",
     "Concatenate",
@@ -181,6 +187,9 @@ __all__ = [
     "Conv2DTranspose",
     "Conv3D",
     "Conv3DTranspose",
+    "ConvLSTM1D",
+    "ConvLSTM2D",
+    "ConvLSTM3D",
     "Convolution1D",
     "Convolution1DTranspose",
     "Convolution2D",
@@ -202,6 +211,7 @@ __all__ = [
     "Equalization",
     "Flatten",
     "FlaxLayer",
+    "GRUCell",
     "GaussianDropout",
     "GaussianNoise",
     "GlobalAveragePooling1D",
@@ -226,6 +236,7 @@ __all__ = [
     "InputSpec",
     "IntegerLookup",
     "JaxLayer",
+    "LSTMCell",
     "Lambda",
     "Layer",
     "LayerNormalization",
@@ -281,15 +292,18 @@ __all__ = [
     "SeparableConvolution1D",
     "SeparableConvolution2D",
     "SimpleRNN",
+    "SimpleRNNCell",
     "Softmax",
     "Solarization",
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
     "SpectralNormalization",
+    "StackedRNNCells",
     "StringLookup",
     "Subtract",
     "TextVectorization",
+    "TimeDistributed",
     "UnitNormalization",
     "UpSampling1D",
     "UpSampling2D",

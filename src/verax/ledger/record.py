@@ -31,6 +31,7 @@ class EpochRecord:
         tallies: For each chunk a structure of sums whose leaves have a leading step axis.
         modes: What each mode-dependent layer did.
         weights: path -> value of the model at the end of the epoch, parameters and state; immutable.
+        carried: path -> value, at the beginning, of what is handed on from batch to batch: states of stateful layers.
     """
 
     epoch: int
@@ -40,6 +41,7 @@ class EpochRecord:
     tallies: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     modes: tuple[LayerMode, ...] = ()
     weights: Mapping[str, Any] | None = None
+    carried: Mapping[str, Any] = field(default_factory=dict[str, Any])
     _running: Any = field(default=None, repr=False)
     _shown: int = field(default=0, repr=False)
 

@@ -14,6 +14,7 @@ import numpy as np
 from verax.data import make_source, unpack
 from verax.data.source import Source
 from verax.engine.readings import readings_of
+from verax.engine.step import handed_on
 from verax.errors import InputError, StateError, UnknownNameError
 from verax.frame.mode import Mode, ModeMap
 from verax.frame.seeds import next_key, path_hash
@@ -73,6 +74,7 @@ class ModelProbe:
         self.objective = self.compiled.objective(self.model, self.outputs, self.epoch.source.spec.y)
         self._flags = self._trainable()
         self._replays: dict[str, Replay] = {}
+        self._carried = tuple(Tree.of(self.model).carried())
 
     def on(self, *, batches: int | None) -> ModelProbe:
         """The same on another number of batches."""
@@ -91,6 +93,8 @@ class ModelProbe:
         """
         if self.epoch.once:
             return None
+        if self._carried:  # batches that begin where the last one ended are measured all, or not at all
+            return 0
         seen = {key[0]: made for key, made in self.model.programs.items() if key[1] == id(self.objective)}
         compiling = 2.0 * seen["measure"].loop.seconds if "measure" in seen else math.inf
         step = 3.0 * seen["measure"].pace.each if "measure" in seen else math.inf
@@ -162,7 +166,7 @@ class ModelProbe:
     def _choose(self, batches: int | None) -> list[int]:
         """So many of the epoch's steps: all, or whole full batches drawn without replacement."""
         steps = list(range(self.epoch.record.steps))
-        if batches is None or batches >= len(steps):
+        if batches is None or batches >= len(steps) or self._carried:
             return steps
         sizes = self.epoch.sizes() or [0] * len(steps)
         full = [i for i in steps if sizes[i] == max(sizes)]
@@ -189,6 +193,8 @@ class ModelProbe:
             weights.update(self.ema or {})
         params = {path: weights[path] for path in self.trained}
         state = {path: value for path, value in weights.items() if path not in params}
+        if which != "validation":
+            state.update(self.epoch.record.carried)
         flags = self._traced(facts)
         key = self.epoch.record.key
         if facts.draws != "as drawn" and self._trains():  # without training no step has fitted its draws: keep them
@@ -216,8 +222,9 @@ class ModelProbe:
         weight = jax.tree.map(lambda w: jnp.where(weighted, w, jnp.ones_like(w)), batch.weight)
         followed: dict[str, jax.Array] = {}
         observe = self.objective.observe
-        _, (_, tallies) = observe(params, state, (batch.x, batch.y, weight), mode=modes, key=key, followed=followed)
-        return carry, {"sums": tallies, "followed": followed}
+        _, (after, tallies) = observe(params, state, (batch.x, batch.y, weight), mode=modes, key=key, followed=followed)
+        state = handed_on(state, after, self._carried)
+        return (params, state, flags, weighted), {"sums": tallies, "followed": followed}
 
     def _population(self, facts: Facts) -> dict[str, np.ndarray[Any, Any]]:
         """path of each moving average -> its population value: the mean over batches of what it follows."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 
 from verax.callbacks import CallbackList, History, Logs, ProgressLine
 from verax.callbacks.messages import say
@@ -250,6 +251,7 @@ class _Fit:
             self.compiled.run_eagerly,
         )
         carry = hold.begin()
+        record.carried = {path: np.array(carry.state[path]) for path in hold.tree.carried()}
         self._compile_ahead(chunks.program, carry)
         done = rows = 0
         seen: Seen | None = None

@@ -283,8 +283,13 @@ class Measurable(Layer):
         return made.outputs
 
     def forward(self, modes: ModeMap) -> Callable[..., Any]:
-        """(params, state, inputs, key) -> output, in these modes."""
-        return lambda params, state, x, key: call(self, params, state, (x,), mode=modes, key=key).output
+        """(params, state, inputs, key) -> (output, state after the pass), in these modes."""
+
+        def run(params: Any, state: Any, x: Any, key: Any) -> tuple[Any, Any]:
+            outcome = call(self, params, state, (x,), mode=modes, key=key)
+            return outcome.output, outcome.state
+
+        return run
 
     def _fits(self, inputs: Any) -> bool:
         return self._model.prepared == signature_of(inputs)

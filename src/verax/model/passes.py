@@ -18,9 +18,9 @@ from verax.engine.compiler import Programs
 from verax.engine.loop import CAPACITY, Pace, make_loop, run_chunk, run_eagerly
 from verax.engine.objective import Objective
 from verax.engine.readings import layer_modes, readings_of
-from verax.engine.step import Carry, Constrained, Pass, measure_step
+from verax.engine.step import Carry, Constrained, Pass, handed_on, measure_step
 from verax.errors import DataError
-from verax.frame.frame import values
+from verax.frame.frame import load_values, values
 from verax.frame.mode import Mode, ModeMap
 from verax.frame.speed import fast_kernels
 from verax.frame.tree import Tree
@@ -222,9 +222,10 @@ def measuring(
     objective = compiled.objective(model, outputs, source.spec.y)
     # The objective is captured, not looked up: a program belongs to the objective it was traced with.
     observe = Pass(objective.observe, modes)
+    carried = tuple(Tree.of(model).carried())
 
     def step(carry: Any, batch: Any, key: Any) -> tuple[Any, Any]:
-        return measure_step(observe, carry, batch, key=key)
+        return measure_step(observe, carry, batch, key=key, carried=carried)
 
     return objective, program(model, "measure", objective, modes, step, source)
 
@@ -245,6 +246,8 @@ def measure(
 ) -> Measured:
     """Measure losses and metrics over a source; nothing is updated.
 
+    States of stateful layers begin as the model has them, go from batch to batch, and are then forgotten.
+
     Args:
         model, compiled, source, outputs: What to measure.
         modes: The mode of every layer.
@@ -258,7 +261,7 @@ def measure(
     objective, made = measuring(model, compiled, source, outputs, modes)
     callbacks = callbacks or CallbackList()
     callbacks.on_test_begin()  # may exchange the weights for averaged ones
-    carry = Carry.begin(*values(model), {})
+    first = carry = Carry.begin(*values(model), {})
     feed = source.feed(0, steps=steps)
     chunks = Chunks(made, source, feed, lambda y: check_targets(objective, outputs, y), compiled.run_eagerly)
     record = EpochRecord(0, key, 0)
@@ -290,7 +293,8 @@ def measure(
     readings = readings_of(objective, record.folded(), facts, prefix)
     callbacks.on_test_end(logs_of(readings))
     record.modes = facts.modes
-    record.weights = {**carry.params, **carry.state}
+    record.weights = {**first.params, **first.state}
+    record.carried = {path: first.state[path] for path in Tree.of(model).carried()}
     return Measured(readings, record)
 
 
@@ -309,16 +313,26 @@ def predict(
     callbacks: CallbackList,
     eager: bool = False,
 ) -> Any:
-    """The model's outputs for every row, as NumPy arrays in the structure the model returns."""
+    """The model's outputs for every row, as NumPy arrays in the structure the model returns.
+
+    States of stateful layers go from batch to batch, and stay as the last one left them: the next call goes on.
+    """
     run = model.forward(modes)
+    carried = tuple(Tree.of(model).carried())
+
+    def step(carry: Any, batch: Any, key: Any) -> tuple[Any, Any]:
+        params, state = carry
+        output, after = run(params, state, batch.x, key)
+        return (params, handed_on(state, after, carried)), output
+
     made = program(
         model,
         "predict",
         None,
         modes,
-        lambda carry, batch, key: (carry, run(*carry, batch.x, key)),
+        step,
         source,
-        chunk_bytes=lambda: _bytes(jax.eval_shape(run, *values(model), source.spec.x, key)),
+        chunk_bytes=lambda: _bytes(jax.eval_shape(run, *values(model), source.spec.x, key)[0]),
     )
     chunks = Chunks(made, source, source.feed(0, steps=steps), eager=eager)
     callbacks.on_predict_begin()
@@ -335,6 +349,7 @@ def predict(
                 callbacks.on_predict_batch_end(done + i, Logs({"outputs": jax.tree.map(lambda a, i=i: a[i], outputs)}))
         done += len(index)
         callbacks.on_chunk_end(done, Logs)
+    load_values(model, {path: carry[1][path] for path in carried})
     callbacks.on_predict_end()
     if not parts:
         raise DataError("Rows were to be predicted.", received="no batch", because="the data are used up")

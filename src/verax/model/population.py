@@ -9,9 +9,11 @@ import jax
 import numpy as np
 
 from verax.data.source import Source
+from verax.engine.step import handed_on
 from verax.frame.frame import call, load_values, values
 from verax.frame.mode import Mode, ModeMap
 from verax.frame.symbolic import observe_symbolically
+from verax.frame.tree import Tree
 from verax.model.passes import Chunks, program
 
 if TYPE_CHECKING:
@@ -44,9 +46,12 @@ def population(
         steps: At most this many batches.
     """
 
+    carried = tuple(Tree.of(model).carried())
+
     def step(carry: Any, batch: Any, key: jax.Array) -> tuple[Any, Any]:
         params, state = carry
         outcome = call(model, params, state, (batch.x,), mode=_MODES, key=key)
+        carry = params, handed_on(state, outcome.state, carried)
         return carry, {path: value for path, (value, _) in outcome.followed.items()}
 
     made = program(model, "population", None, _MODES, step, source)

@@ -30,13 +30,13 @@ def recur(
     Args:
         step: ``(inputs of a step, states) -> states``.
         inputs: (time, batch, ...).
-        states: Each (batch, units); the first of them is the output.
+        states: Each (batch, ...); the first of them is the output.
         counts: (time, batch), False where a step changes nothing; None where all count.
         sequences: Whether the outputs of all steps are returned.
         unroll: How many steps stand in the body of the loop.
 
     Returns:
-        The last states, and the outputs (time, batch, units) or None.
+        The last states, and the outputs (time, batch, ...) or None.
 
     >>> recur(lambda x, s: (s[0] + x,), jnp.ones((3, 1, 1)), (jnp.zeros((1, 1)),), sequences=True)[1].ravel().tolist()
     [1.0, 2.0, 3.0]
@@ -75,7 +75,7 @@ def lstm(
     >>> print(f"{h[0, 0]:.4f} {c[0, 0]:.4f}")
     0.6225 1.2614
     """
-    return _recur(_LSTM, sequences, projected, kernel, None, states, counts)
+    return _recur(_LSTM, sequences, _Operands(projected, kernel, None, states, counts))
 
 
 def gru(
@@ -100,7 +100,7 @@ def gru(
     >>> print(f"{h[0, 0]:.4f}")
     0.4640
     """
-    return _recur(_GRU, sequences, projected, kernel, bias, states, counts)
+    return _recur(_GRU, sequences, _Operands(projected, kernel, bias, states, counts))
 
 
 class _Cell(NamedTuple):
@@ -116,42 +116,41 @@ class _Cell(NamedTuple):
     backward: Callable[[States, States, States], tuple[jax.Array, jax.Array | None, States]]
 
 
+class _Operands(NamedTuple):
+    """What a recurrence runs on: the arguments of ``lstm`` and ``gru``."""
+
+    projected: jax.Array
+    kernel: jax.Array
+    bias: jax.Array | None
+    states: States
+    counts: jax.Array | None
+
+    def step(self, cell: _Cell, x: jax.Array, states: States) -> tuple[States, States]:
+        """(the next states, what the gradient needs of the step)."""
+        inner = jnp.matmul(states[0], self.kernel)
+        return cell.forward(x, inner if self.bias is None else inner + self.bias[None], states)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _recur(
-    cell: _Cell,
-    sequences: bool,
-    projected: jax.Array,
-    kernel: jax.Array,
-    bias: jax.Array | None,
-    states: States,
-    counts: jax.Array | None,
-) -> tuple[States, jax.Array | None]:
+def _recur(cell: _Cell, sequences: bool, given: _Operands) -> tuple[States, jax.Array | None]:
     def step(x: jax.Array, states: States) -> States:
-        return cell.forward(x, _inner(states[0], kernel, bias), states)[0]
+        return given.step(cell, x, states)[0]
 
-    return recur(step, projected, states, counts, sequences=sequences)
+    return recur(step, given.projected, given.states, given.counts, sequences=sequences)
 
 
-def _forward(
-    cell: _Cell,
-    sequences: bool,
-    projected: jax.Array,
-    kernel: jax.Array,
-    bias: jax.Array | None,
-    states: States,
-    counts: jax.Array | None,
-) -> tuple[tuple[States, jax.Array | None], Any]:
+def _forward(cell: _Cell, sequences: bool, given: _Operands) -> tuple[tuple[States, jax.Array | None], Any]:
     def one(states: States, at: Any) -> tuple[States, Any]:
         x, counting = at
-        new, kept = cell.forward(x, _inner(states[0], kernel, bias), states)
+        new, kept = given.step(cell, x, states)
         new = _where(counting, new, states)
         return new, (new[0] if sequences else None, states, kept)
 
-    last, (outputs, before, kept) = lax.scan(one, states, (projected, counts))
-    return (last, outputs), (kernel, bias, counts, before, kept)
+    last, (outputs, before, kept) = lax.scan(one, given.states, (given.projected, given.counts))
+    return (last, outputs), (given.kernel, given.bias, given.counts, before, kept)
 
 
-def _backward(cell: _Cell, sequences: bool, residuals: Any, cotangents: Any) -> tuple[Any, ...]:
+def _backward(cell: _Cell, sequences: bool, residuals: Any, cotangents: Any) -> tuple[_Operands]:
     kernel, bias, counts, before, kept = residuals
     last, outputs = cotangents
     turned = kernel.T
@@ -170,22 +169,17 @@ def _backward(cell: _Cell, sequences: bool, residuals: Any, cotangents: Any) -> 
     h = before[0].reshape(-1, kernel.shape[0])
     dkernel = lax.dot_general(h, summed, (((0,), (0,)), ((), ())))
     dbias = None if bias is None else jnp.sum(summed, axis=0)
-    dcounts = None if counts is None else np.zeros(counts.shape, jax.dtypes.float0)
-    return dprojected, dkernel, dbias, dfirst, dcounts
+    dcounts: Any = None if counts is None else np.zeros(counts.shape, jax.dtypes.float0)
+    return (_Operands(dprojected, dkernel, dbias, dfirst, dcounts),)
 
 
 _recur.defvjp(_forward, _backward)
 
 
-def _inner(h: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
-    inner = jnp.matmul(h, kernel)
-    return inner if bias is None else inner + bias[None]
-
-
 def _where(counting: jax.Array | None, new: States, old: States) -> States:
     if counting is None:
         return new
-    return tuple(jnp.where(counting[:, None], a, b) for a, b in zip(new, old, strict=True))
+    return tuple(jnp.where(counting.reshape(-1, *(1,) * (a.ndim - 1)), a, b) for a, b in zip(new, old, strict=True))
 
 
 def _lstm_forward(x: jax.Array, inner: jax.Array, states: States) -> tuple[States, States]:

@@ -24,6 +24,7 @@ class Case:
         tolerance: Relative and absolute.
         spread: Whether the list of inputs is given as so many arguments.
         data: From a random generator to the input itself, where drawing ``shape`` in ``dtype`` will not do.
+        fixed: Whether the layer knows the number of rows.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Case:
     tolerance: float = 2e-5
     spread: bool = False
     data: Callable[[np.random.Generator], Any] | None = None
+    fixed: bool = False
 
 
 # Orthogonal matrices take long to make, and every weight is replaced.
