@@ -35,8 +35,9 @@ HOUSE = {
     # The engine knows no part: layers, losses and metrics come in as values.
     "engine": ("errors", "ledger", "frame"),
     "data": ("errors", "frame"),
-    "callbacks": ("errors", "ledger"),
-    "model": ("errors", "ledger", "frame", "losses", "metrics", "optimizers", "layers", "engine", "data", "callbacks"),
+    "callbacks": ("errors", "ledger", "frame"),
+    "model": ("errors", "ledger", "frame", "ops", "losses", "metrics", "optimizers", "layers", "engine", "data",
+              "callbacks"),
     # The edges: other names, data to try things on.
     "config": ("frame", "engine"),
     "mixed_precision": ("frame", "optimizers"),

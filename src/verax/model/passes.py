@@ -165,6 +165,11 @@ class Chunks:
         finally:
             feed.close()
 
+    def skip(self, batches: int) -> None:
+        """Pass over the first batches."""
+        while batches > 0 and (chunk := self.feed.pull(batches if self.source.resident else 1)) is not None:
+            batches -= len(chunk.index)
+
     def _ready(self, chunk: Chunk) -> Chunk:
         """A stream's chunk, checked and on the device."""
         if self.check is not None:
