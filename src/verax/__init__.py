@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         ops,
         optimizers,
         regularizers,
+        saving,
         utils,
     )
     from verax.frame.frame import load_values, pure, values
@@ -61,6 +62,7 @@ _ROOMS = (
     "ops",
     "optimizers",
     "regularizers",
+    "saving",
     "utils",
 )
 

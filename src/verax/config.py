@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from verax.engine.cache import compilation_cache
+from verax.frame.interactive import (
+    disable_interactive_logging,
+    enable_interactive_logging,
+    is_interactive_logging_enabled,
+)
 from verax.frame.policy import DTypePolicy, epsilon, floatx, global_policy, set_global_policy
 from verax.frame.speed import fast_kernels, use_fast_kernels
 
 __all__ = [
     "DTypePolicy",
     "compilation_cache",
+    "disable_interactive_logging",
     "dtype_policy",
+    "enable_interactive_logging",
     "epsilon",
     "fast_kernels",
     "floatx",
     "image_data_format",
+    "is_interactive_logging_enabled",
     "set_dtype_policy",
     "use_fast_kernels",
 ]

@@ -66,7 +66,9 @@ class BackupAndRestore(Callback):
     ):
         if not os.fspath(backup_dir):
             raise InputError(
-                "BackupAndRestore keeps a file in backup_dir.", received="an empty path", do="Give the name of a folder."
+                "BackupAndRestore keeps a file in backup_dir.",
+                received="an empty path",
+                do="Give the name of a folder.",
             )
         if save_freq != "epoch" and (isinstance(save_freq, (str, bool)) or int(save_freq) < 1):
             raise InputError(

@@ -32,7 +32,7 @@ class RemoteMonitor(Callback):
     Raises:
         InputError: For a root that is no HTTP address.
 
-    Differs from Keras: nothing needs to be installed; ``timeout`` is new (there a silent server holds the fit for ever).
+    Differs from Keras: nothing needs to be installed; ``timeout`` is new (there a silent server holds the fit up).
     """
 
     def __init__(

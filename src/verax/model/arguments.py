@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from verax.errors import InputError, UnknownNameError
+from verax.frame.interactive import is_interactive_logging_enabled
 
 __all__ = ["Arguments", "verbosity"]
 
@@ -56,9 +57,9 @@ class Arguments:
 
 
 def verbosity(verbose: str | int) -> int:
-    """``"auto"`` -> 1."""
+    """``"auto"`` -> 1, or 2 where nobody watches."""
     if verbose == "auto":
-        return 1
+        return 1 if is_interactive_logging_enabled() else 2
     if verbose not in (0, 1, 2):
         raise InputError("verbose says how much is printed.", received=repr(verbose), do="Use 'auto', 0, 1 or 2.")
     return int(verbose)

@@ -1,4 +1,4 @@
-"""Models as configurations, in Keras' form, and back: which layers, called on what, between which inputs and outputs."""
+"""Models as configurations, in Keras' form, and back: which layers are called on what, from inputs to outputs."""
 
 from __future__ import annotations
 

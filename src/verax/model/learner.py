@@ -97,6 +97,22 @@ class Learner(Measurable):
         return None if self._model.compiled is None else self._model.compiled.optimizer
 
     @property
+    def steps_trained(self) -> int:
+        """How many steps were trained since ``compile``."""
+        return 0 if self._model.compiled is None else self._model.compiled.steps
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step, by the optimizer's schedule if it has one."""
+        compiled = require_compiled(self._model.compiled, self, "learning_rate")
+        rate = compiled.optimizer.learning_rate
+        if not callable(rate):
+            return float(rate)
+        if compiled.opt_state is None:
+            return float(rate(0))
+        return compiled.optimizer.current_learning_rate(compiled.opt_state)
+
+    @property
     def loss(self) -> Any:
         """The loss given to ``compile``."""
         return None if self._model.compiled is None else self._model.compiled.loss

@@ -106,7 +106,9 @@ def resume(model: Learner, compiled: Compiled, run: Run | None, state: Mapping[s
             do="Resume in a callback's on_train_begin.",
         )
     said = json.loads(str(state["run"]))
-    arrays = {name: v.view(jnp.dtype(said["dtypes"][name])) if name in said["dtypes"] else v for name, v in state.items()}
+    arrays = {
+        name: v.view(jnp.dtype(said["dtypes"][name])) if name in said["dtypes"] else v for name, v in state.items()
+    }
 
     def part(kind: str) -> dict[str, Any]:
         return {k.removeprefix(f"{kind}/"): v for k, v in sorted(arrays.items()) if k.startswith(f"{kind}/")}

@@ -133,8 +133,8 @@ class Sequential(Model):
         """The layers, the Input before them, in Keras' form; of a subclass with other arguments, those."""
         if list(inspect.signature(type(self).__init__).parameters) != list(_PARAMETERS):
             return super().get_config()
-        start: Any = self._model.inputs
-        declared = [start.node.target] if self._start is not None else []
+        start: Any = self._model.inputs if self._start is None else self._start
+        declared = [] if self._start is None else [self._start.node.target]
         config = {"name": self.name, "trainable": self.trainable, "layers": described([*declared, *self._layers])}
         return {**config, **({"build_input_shape": start.shape} if is_symbolic(start) else {})}
 

@@ -1,10 +1,65 @@
-"""Small things around a model: datasets in Python code, targets, seeds."""
+"""Small things around a model: datasets in Python code, targets, seeds, files, pictures, names of own objects."""
 
 from __future__ import annotations
 
+from verax.frame.interactive import (
+    disable_interactive_logging,
+    enable_interactive_logging,
+    is_interactive_logging_enabled,
+)
 from verax.frame.names import clear_session
 from verax.frame.seeds import set_random_seed
+from verax.saving import (
+    CustomObjectScope,
+    custom_object_scope,
+    deserialize_keras_object,
+    get_custom_objects,
+    get_registered_name,
+    get_registered_object,
+    register_keras_serializable,
+    serialize_keras_object,
+)
 from verax.utils.arrays import normalize, pad_sequences, to_categorical
+from verax.utils.config_dict import Config
+from verax.utils.files import get_file
+from verax.utils.plotting import model_to_dot, plot_model
+from verax.utils.progbar import Progbar
 from verax.utils.py_dataset import PyDataset, Sequence
+from verax.utils.tensors import (
+    get_source_inputs,
+    is_keras_tensor,
+    pack_x_y_sample_weight,
+    standardize_dtype,
+    unpack_x_y_sample_weight,
+)
 
-__all__ = ["PyDataset", "Sequence", "clear_session", "normalize", "pad_sequences", "set_random_seed", "to_categorical"]
+__all__ = [
+    "Config",
+    "CustomObjectScope",
+    "Progbar",
+    "PyDataset",
+    "Sequence",
+    "clear_session",
+    "custom_object_scope",
+    "deserialize_keras_object",
+    "disable_interactive_logging",
+    "enable_interactive_logging",
+    "get_custom_objects",
+    "get_file",
+    "get_registered_name",
+    "get_registered_object",
+    "get_source_inputs",
+    "is_interactive_logging_enabled",
+    "is_keras_tensor",
+    "model_to_dot",
+    "normalize",
+    "pack_x_y_sample_weight",
+    "pad_sequences",
+    "plot_model",
+    "register_keras_serializable",
+    "serialize_keras_object",
+    "set_random_seed",
+    "standardize_dtype",
+    "to_categorical",
+    "unpack_x_y_sample_weight",
+]
