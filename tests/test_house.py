@@ -43,13 +43,14 @@ HOUSE = {
     "mixed_precision": ("frame", "optimizers"),
     "dtype_policies": ("frame",),
     "models": ("model",),
+    "distribution": ("errors", "frame"),
     "saving": ("frame", "losses", "metrics", "models", "optimizers"),
     "utils": ("errors", "frame", "layers", "callbacks", "model", "saving"),
     "datasets": ("errors", "utils"),
     # The front door opens the rooms lazily; for type checkers it names them all.
     "verax": ("errors", "_version", "ledger", "frame", "activations", "initializers", "regularizers", "constraints",
               "ops", "losses", "metrics", "optimizers", "layers", "callbacks", "model", "config", "mixed_precision",
-              "dtype_policies", "models", "saving", "utils", "datasets"),
+              "distribution", "dtype_policies", "models", "saving", "utils", "datasets"),
     "cli": ("verax", "errors", "ledger"),
     "__main__": ("cli",),
 }  # fmt: skip

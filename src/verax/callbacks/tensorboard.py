@@ -181,9 +181,9 @@ class TensorBoard(Callback):
 
     def _write_model(self) -> None:
         """The configuration, where it can be had: a layer may hold what JSON has no form for."""
-        from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata
-        from tensorboardX.proto.tensor_pb2 import TensorProto
-        from tensorboardX.proto.types_pb2 import DT_STRING
+        from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata  # pyright: ignore[reportMissingImports]
+        from tensorboardX.proto.tensor_pb2 import TensorProto  # pyright: ignore[reportMissingImports]
+        from tensorboardX.proto.types_pb2 import DT_STRING  # pyright: ignore[reportMissingImports]
 
         with contextlib.suppress(InputError, TypeError):
             text = self.model.to_json().encode()
@@ -207,7 +207,7 @@ class TensorBoard(Callback):
 
     def _write_embeddings(self, epoch: int) -> None:
         for layer in self.model.layers:
-            table = getattr(layer, "embeddings", None)
+            table: Any = getattr(layer, "embeddings", None)
             if not hasattr(table, "own"):
                 continue
             files = self.embeddings_metadata
@@ -224,7 +224,7 @@ class TensorBoard(Callback):
 
 def _writer_class() -> Any:
     try:
-        from tensorboardX import SummaryWriter
+        from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
     except ImportError:
         asked = "callbacks.TensorBoard writes its files with tensorboardX."
         raise MissingExtraError.of("tensorboardX", extra="tensorboard", asked=asked) from None

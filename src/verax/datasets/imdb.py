@@ -51,7 +51,7 @@ def load_data(
     # One generator orders both parts, the training part first.
     generator = np.random.RandomState(seed)
     parts = [
-        worded(*shuffled(generator, held[f"x_{part}"], held[f"y_{part}"]), maxlen, start_char, index_from)
+        worded(shuffled(generator, held[f"x_{part}"], held[f"y_{part}"]), maxlen, start_char, index_from)
         for part in ("train", "test")
     ]
     (x_train, y_train), (x_test, y_test) = parts

@@ -40,7 +40,7 @@ def load_data(
     """
     file_hash = "d6586e694ee56d7a4e65172e12b3e987c03096cb01eab99753921ef915959916"
     held = read_npz(fetched(path, "reuters.npz", file_hash))
-    xs, ys = worded(*shuffled(np.random.RandomState(seed), held["x"], held["y"]), maxlen, start_char, index_from)
+    xs, ys = worded(shuffled(np.random.RandomState(seed), held["x"], held["y"]), maxlen, start_char, index_from)
     found = limited(xs, num_words, skip_top, oov_char)
     end = int(len(found) * (1 - test_split))
     return (found[:end], ys[:end]), (found[end:], ys[end:])

@@ -101,13 +101,16 @@ def split(x: np.ndarray, y: np.ndarray, test_split: float, seed: int | None) -> 
 
 
 def worded(
-    x: Sequence[Any],
-    y: Sequence[Any],
+    rows: Sequence[np.ndarray],
     maxlen: int | None,
     start_char: int | None,
     index_from: int | None,
 ) -> tuple[list[list[int]], np.ndarray]:
-    """Sequences of words with their numbers moved up, a sign before the first; those shorter than ``maxlen`` only."""
+    """Sequences of words with their numbers moved up, a sign before the first; those shorter than ``maxlen`` only.
+
+    ``rows``: the sequences, and their labels.
+    """
+    x, y = rows
     first = [] if start_char is None else [start_char]
     by = 0 if index_from is None else index_from
     moved = [[*first, *(int(word) + by for word in one)] for one in x]

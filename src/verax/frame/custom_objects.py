@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import weakref
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -52,14 +51,15 @@ def register_keras_serializable(package: str = "Custom", name: str | None = None
     """
 
     def register(entry: _Kind) -> _Kind:
-        if inspect.isclass(entry) and not hasattr(entry, "get_config"):
+        own: str = entry.__name__
+        if isinstance(entry, type) and not hasattr(entry, "get_config"):
             raise InputError(
                 "A class was registered, so that configurations can hold its objects.",
-                received=entry.__name__,
+                received=own,
                 because="it has no get_config",
                 do="Define get_config(self), which returns the constructor's arguments.",
             )
-        known = f"{package}>{name or entry.__name__}"
+        known = f"{package}>{name or own}"
         _global[known] = entry
         _names[entry] = known
         return entry
@@ -74,10 +74,11 @@ def get_custom_objects() -> dict[str, Any]:
 
 def get_registered_name(obj: Any) -> str:
     """The name under which a class or function is registered; its own where it is not."""
+    own = str(obj.__name__)
     try:
-        return _names.get(obj, obj.__name__)
+        return _names.get(obj, own)
     except TypeError:  # not hashable
-        return obj.__name__
+        return own
 
 
 def get_registered_object(

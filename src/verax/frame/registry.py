@@ -104,7 +104,7 @@ class Registry:
                 return entry or self[config["config"]]
             entry = entry or self[config["class_name"]]
             arguments = config["config"]
-            return cast("Any", entry).from_config(arguments) if hasattr(entry, "from_config") else entry(**arguments)
+            return entry.from_config(arguments) if hasattr(entry, "from_config") else entry(**arguments)
 
 
 def described(value: Any) -> Any:

@@ -66,8 +66,8 @@ def clone_model(
                 do="Clone it as it is; define get_config for that.",
             )
         made = type(model).from_config(model.get_config())
-    if model.compiled:
-        compiled = model._model.compiled
+    compiled = model._model.compiled
+    if compiled is not None:
         made.compile(
             type(compiled.optimizer).from_config(compiled.optimizer.get_config()),
             loss=compiled.loss,

@@ -31,7 +31,7 @@ from verax.ledger.record import EpochRecord
 from verax.model.arguments import Arguments
 from verax.model.compile import Compiled, check_resident, check_targets
 from verax.model.explaining import ModelProbe
-from verax.model.hold import Hold
+from verax.model.hold import Hold, kept_in_place
 from verax.model.passes import (
     INFER,
     Chunks,
@@ -227,7 +227,7 @@ class _Fit:
         observe = Pass(self.objective.observe, self.modes)
 
         def step(carry: Carry, batch: Any, key: jax.Array) -> tuple[Carry, Any]:
-            return model.train_step(carry, batch, key, observe, rule)
+            return kept_in_place(model.train_step(carry, batch, key, observe, rule), carry)
 
         feed = self.train.feed(epoch, shuffle=a.shuffle, seed=self.run.seed, steps=a.steps_per_epoch)
         acts = self.callbacks.acts_between_batches()

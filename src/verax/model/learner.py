@@ -105,11 +105,11 @@ class Learner(Measurable):
     def learning_rate(self) -> float:
         """The learning rate of the next step, by the optimizer's schedule if it has one."""
         compiled = require_compiled(self._model.compiled, self, "learning_rate")
-        rate = compiled.optimizer.learning_rate
+        rate: Any = compiled.optimizer.learning_rate
         if not callable(rate):
             return float(rate)
         if compiled.opt_state is None:
-            return float(rate(0))
+            return float(np.asarray(rate(0)))
         return compiled.optimizer.current_learning_rate(compiled.opt_state)
 
     @property

@@ -50,37 +50,13 @@ _NAMES = {_FUNCTIONS.get(name, snake_case(name)): name for name in _MODULES}
 #: What jax calls otherwise.
 _OTHERWISE = {"_getitem": "get_item", "astype": "cast", "remainder": "mod", "absolute": "abs", "slice_": "slice"}
 #: What the call of an operation takes; its class has the other parameters.
-_GIVEN = frozenset(
-    [
-        "x",
-        "x1",
-        "x2",
-        "xs",
-        "y",
-        "a",
-        "b",
-        "array",
-        "inputs",
-        "condition",
-        "indices",
-        "values",
-        "weights",
-        "key",
-        "q",
-        "bins",
-        "fill_value",
-        "constant_values",
-        "sorted_sequence",
-        "updates",
-        "start_indices",
-        "variable",
-        "data",
-        "segment_ids",
-        "targets",
-        "predictions",
-        "operands",
-    ]
-)
+# fmt: off
+_GIVEN = frozenset((
+    "x", "x1", "x2", "xs", "y", "a", "b", "array", "inputs", "condition", "indices", "values", "weights", "key", "q",
+    "bins", "fill_value", "constant_values", "sorted_sequence", "updates", "start_indices", "variable", "data",
+    "segment_ids", "targets", "predictions", "operands",
+))
+# fmt: on
 _OF_JAX = {"get_item": "x key", "cast": "x dtype", "reshape": "x newshape"}
 
 

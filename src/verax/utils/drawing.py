@@ -204,7 +204,8 @@ class _Placed:
     def _points(self, *points: Any) -> str:
         """Points as a path has them; the last two arguments are the corner of the picture."""
         *places, left, top = points
-        return ", ".join("{:.1f} {:.1f}".format(*self._xy(*place, left, top)) for place in places)
+        placed = [self._xy(across, along, left, top) for across, along in places]
+        return ", ".join(f"{x:.1f} {y:.1f}" for x, y in placed)
 
     def _box(self, i: int, box: Box, inner: _Placed | None, left: float, top: float) -> list[str]:
         across, along = self.sizes[i]

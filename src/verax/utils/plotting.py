@@ -196,7 +196,7 @@ def _of_nodes(nodes: list[Node], outputs: list[Any], options: _Options) -> Diagr
             number[key] = len(diagram.boxes)
             diagram.boxes.append(_box(node.target, node.inputs(), found, options))
         for tensor in node.inputs():
-            if id(tensor.node) in known and node is not tensor.node:
+            if tensor.node is not None and id(tensor.node) in known and node is not tensor.node:
                 source = tensor.node.target if isinstance(tensor.node.target, Layer) else tensor.node
                 diagram.arrows.append((number[id(source)], number[key]))
     return diagram
