@@ -134,7 +134,7 @@ class TensorLayout:
             raise StateError(
                 f"The layout {self.axes} was used.",
                 because="it has no mesh",
-                do="Pass device_mesh, or use a LayoutMap.",
+                do="Pass device_mesh or use a LayoutMap.",
             )
         return NamedSharding(self.device_mesh.backend_mesh, PartitionSpec(*self.axes))
 
@@ -292,7 +292,7 @@ class ModelParallel(Distribution):
     """Weights are divided over devices by a ``LayoutMap``, and batches over one axis of the mesh.
 
     Args:
-        layout_map: Where variables are; one that no key matches is whole on every device.
+        layout_map: Where variables are; one that no key matches begins whole on every device.
         batch_dim_name: The axis over which rows are divided; the mesh's first when None.
         auto_shard_dataset: See ``Distribution``.
     """

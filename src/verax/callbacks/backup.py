@@ -148,10 +148,11 @@ class BackupAndRestore(Callback):
             try:
                 with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                     state = {key: file[key] for key in file.files}
-                if "run" not in state:
-                    raise ValueError("it holds no state of a training")
             except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
                 broken.append(f"{path}: {error}")
+                continue
+            if "run" not in state:
+                broken.append(f"{path}: it holds no state of a training")
                 continue
             if broken:
                 text = f"BackupAndRestore goes on from the backup before the last, which cannot be read ({broken[0]})."

@@ -30,8 +30,8 @@ def serialize_keras_object(obj: Any) -> Any:
 
     Differs from Keras: a lambda is refused. Its bytecode would mean something in one version of Python only.
 
-    >>> serialize_keras_object({"steps": slice(1, None), "loss": verax.losses.mse})["loss"]["config"]
-    'mean_squared_error'
+    >>> serialize_keras_object({"steps": slice(1, None), "act": verax.activations.relu})["act"]["config"]
+    'relu'
     """
     if obj is None or isinstance(obj, (bool, int, float, str)):
         return obj

@@ -160,13 +160,17 @@ def _fetch(origin: str | None, target: Path, file_hash: str | None, algorithm: s
             f"{target.name} is not in the cache.", received="no origin to fetch it from", do=f"Put it at {target}."
         )
     try:
+        done = 0
         with written_whole(target) as file:
             request = urllib.request.Request(origin, headers={"User-Agent": "verax"})
             with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
-                for block in _shown(answer, target.name):
-                    file.write(block)
+                for block in _shown(answer):
+                    done += file.write(block)
                     if found is not None:
                         found.update(block)
+            length = answer.headers.get("Content-Length")
+            if length and done != int(length):
+                raise DownloadError(asked, because=f"the connection ended after {done} of {length} bytes", do=by_hand)
             if found is not None and found.hexdigest() != str(file_hash).lower():
                 raise DownloadError(
                     asked,
@@ -182,7 +186,7 @@ def _fetch(origin: str | None, target: Path, file_hash: str | None, algorithm: s
         raise DownloadError(asked, because=reason, do=by_hand) from error
 
 
-def _shown(answer: Any, name: str) -> Iterator[bytes]:
+def _shown(answer: Any) -> Iterator[bytes]:
     """The blocks of an answer; how far it is, where a person watches."""
     length = answer.headers.get("Content-Length")
     bar = Progbar(int(length) if length else None, verbose=int(is_interactive_logging_enabled()), unit_name="byte")
@@ -191,8 +195,6 @@ def _shown(answer: Any, name: str) -> Iterator[bytes]:
         done += len(block)
         bar.update(done)
         yield block
-    if length and done != int(length):
-        raise OSError(f"the connection ended after {done} of {length} bytes")
 
 
 # ---- archives --------------------------------------------------------------------------------------------------------
