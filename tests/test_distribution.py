@@ -1,4 +1,4 @@
-"""Two devices give the numbers of one; what is asked for wrongly says so. Devices are made in a process of their own."""
+"""Two devices give the numbers of one; what is asked for wrongly says so. Devices are made in another process."""
 
 from __future__ import annotations
 

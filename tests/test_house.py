@@ -44,13 +44,14 @@ HOUSE = {
     "dtype_policies": ("frame",),
     "models": ("model",),
     "distribution": ("errors", "frame"),
+    "wrappers": ("errors", "models"),
     "saving": ("frame", "losses", "metrics", "models", "optimizers"),
     "utils": ("errors", "frame", "layers", "callbacks", "model", "saving"),
     "datasets": ("errors", "utils"),
     # The front door opens the rooms lazily; for type checkers it names them all.
     "verax": ("errors", "_version", "ledger", "frame", "activations", "initializers", "regularizers", "constraints",
               "ops", "losses", "metrics", "optimizers", "layers", "callbacks", "model", "config", "mixed_precision",
-              "distribution", "dtype_policies", "models", "saving", "utils", "datasets"),
+              "distribution", "dtype_policies", "models", "wrappers", "saving", "utils", "datasets"),
     "cli": ("verax", "errors", "ledger"),
     "__main__": ("cli",),
 }  # fmt: skip

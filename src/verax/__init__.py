@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         regularizers,
         saving,
         utils,
+        wrappers,
     )
     from verax.frame.frame import load_values, pure, values
     from verax.frame.lift import lift
@@ -66,6 +67,7 @@ _ROOMS = (
     "regularizers",
     "saving",
     "utils",
+    "wrappers",
 )
 
 _NAMES = {
@@ -88,7 +90,12 @@ _NAMES = {
     "values": "verax.frame.frame",
 }
 
-__all__ = ["__version__", *_NAMES, *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["__version__", "version", *_NAMES, *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def version() -> str:
+    """The version, as ``__version__``."""
+    return __version__
 
 
 def __getattr__(name: str) -> Any:

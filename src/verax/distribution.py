@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from verax.errors import InputError, ShapeError, StateError, UnknownNameError
@@ -346,7 +347,7 @@ def distribute_tensor(tensor: Any, layout: TensorLayout | NamedSharding) -> jax.
         layout: A ``TensorLayout``, or a sharding of jax's.
     """
     where = layout.backend_layout if isinstance(layout, TensorLayout) else layout
-    if isinstance(tensor, jax.core.Tracer):
+    if isinstance(tensor, Tracer):
         return jax.lax.with_sharding_constraint(tensor, where)
     return jax.device_put(tensor, where)
 

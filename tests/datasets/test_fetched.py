@@ -54,8 +54,10 @@ def idx(array: np.ndarray) -> bytes:
 @pytest.fixture
 def files(tmp_path):
     """Every file of every dataset, small."""
+    # fmt: off
     digits = {"x_train": RNG.integers(0, 256, (7, 28, 28)).astype("uint8"), "y_train": np.arange(7, dtype="uint8"),
-              "x_test": RNG.integers(0, 256, (3, 28, 28)).astype("uint8"), "y_test": np.arange(3, dtype="uint8")}  # fmt: skip
+              "x_test": RNG.integers(0, 256, (3, 28, 28)).astype("uint8"), "y_test": np.arange(3, dtype="uint8")}
+    # fmt: on
     npz(tmp_path / "mnist.npz", **digits)
     for part, name in (("train", "train"), ("test", "t10k")):
         (tmp_path / f"{name}-images-idx3-ubyte.gz").write_bytes(idx(digits[f"x_{part}"]))
@@ -63,7 +65,9 @@ def files(tmp_path):
     npz(tmp_path / "imdb.npz", x_train=texts(30), y_train=np.arange(30) % 2, x_test=texts(20), y_test=np.arange(20) % 2)
     npz(tmp_path / "reuters.npz", x=texts(40), y=np.arange(40) % 46)
     npz(tmp_path / "boston_housing.npz", x=RNG.normal(size=(50, 13)), y=RNG.normal(size=50))
-    npz(tmp_path / "california_housing.npz", x=RNG.normal(size=(700, 8)).astype("f"), y=RNG.normal(size=700).astype("f"))
+    npz(
+        tmp_path / "california_housing.npz", x=RNG.normal(size=(700, 8)).astype("f"), y=RNG.normal(size=700).astype("f")
+    )
     for name in ("imdb", "reuters"):
         (tmp_path / f"{name}_word_index.json").write_text(json.dumps({"the": 1, "café": 2}))
     folder = "cifar-10-batches-py"
@@ -177,7 +181,7 @@ def test_a_file_in_the_cache_with_the_wrong_hash_is_not_read(tmp_path, monkeypat
     monkeypatch.setattr(sources, "_FOLDER", "http://127.0.0.1:9/")
     (tmp_path / "datasets").mkdir()
     npz(tmp_path / "datasets/mnist.npz", x=np.ones(2))
-    with pytest.raises(DownloadError, match="put it at .*mnist.npz"):
+    with pytest.raises(DownloadError, match=r"put it at .*mnist\.npz"):
         datasets.mnist.load_data()
 
 

@@ -147,7 +147,7 @@ def test_archives_are_unpacked_once_into_keras_folders(tmp_path, form):
 
 HARMFUL = {
     "up": tar(**{"..__up": b"x"}),
-    "absolute": tar(**{"__tmp__verax_harm": b"x"}),
+    "absolute": tar(__tmp__verax_harm=b"x"),
     "deep": tar(**{"a__..__..__up": b"x"}),
     "link": tar(a=member("a", tarfile.SYMTYPE, "../../outside")),
     "absolute link": tar(a=member("a", tarfile.SYMTYPE, "/etc")),

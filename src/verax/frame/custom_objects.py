@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from verax.errors import InputError
 
@@ -52,7 +52,7 @@ def register_keras_serializable(package: str = "Custom", name: str | None = None
 
     def register(entry: _Kind) -> _Kind:
         own: str = entry.__name__
-        if isinstance(entry, type) and not hasattr(entry, "get_config"):
+        if inspect.isclass(cast("Any", entry)) and not hasattr(entry, "get_config"):
             raise InputError(
                 "A class was registered, so that configurations can hold its objects.",
                 received=own,
