@@ -131,7 +131,8 @@ class _Classifier(_Estimator):
 
     def predict(self, X: Any) -> Any:
         """The label of each row: (rows,)."""
-        return self.classes_[np.argmax(self._outputs(X), axis=-1)]
+        found = self._outputs(X)
+        return self.classes_[np.argmax(found, axis=-1)]
 
     def predict_proba(self, X: Any) -> Any:
         """The model's outputs (rows, classes): probabilities, where it ends in a softmax."""

@@ -20,6 +20,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def branched():
+    verax.utils.clear_session()
     a, b = verax.Input((8,), name="a"), verax.Input((4,), name="b", dtype="int32")
     x = layers.Dense(4, activation="relu", name="first")(a)
     for _ in range(2):

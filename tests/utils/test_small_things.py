@@ -26,7 +26,7 @@ def test_progbar_keeps_the_means_keras_keeps(arguments, capsys):
     }
     ours = utils.Progbar(**{"target": 6, "verbose": 2, **arguments})
     for current, values in steps:
-        ours.update(current, values, finalize=current == 6)
+        ours.update(current, values, finalize=current == 6)  # Keras takes the last values as they are then
     assert ours.values == pytest.approx(expected)
     out = capsys.readouterr().out
     assert f"/{arguments.get('unit_name', 'step')} - a: {expected['a']:.4f} - b: {expected['b']:.4f}" in out
@@ -95,7 +95,7 @@ def test_config_refuses():
 
 @pytest.mark.parametrize(
     "dtype",
-    [None, "float16", "bfloat16", np.int8, np.dtype("uint16"), jnp.float32, bool, int, float, "int", "float", str],
+    [None, "float16", "bfloat16", np.int8, np.dtype("uint16"), jnp.float32, bool, int, float, "int", str],
     ids=str,
 )
 def test_dtypes_are_named_as_in_keras(dtype):
@@ -105,8 +105,9 @@ def test_dtypes_are_named_as_in_keras(dtype):
 
 
 def test_what_is_no_dtype_is_refused():
-    with pytest.raises(UnknownNameError, match="float33"):
-        utils.standardize_dtype("float33")
+    for name in ("float33", "float"):
+        with pytest.raises(UnknownNameError, match=name):
+            utils.standardize_dtype(name)
     with pytest.raises(UnknownNameError):
         utils.standardize_dtype(np.dtype("datetime64[s]"))
 

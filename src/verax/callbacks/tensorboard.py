@@ -18,6 +18,10 @@ from verax.errors import InputError, MissingExtraError
 __all__ = ["TensorBoard"]
 
 
+#: So many pictures of a weight at most, as TensorFlow writes.
+_PICTURES = 3
+
+
 class TensorBoard(Callback):
     """Write ``log_dir/train`` and ``log_dir/validation`` for ``tensorboard --logdir log_dir``.
 
@@ -201,8 +205,8 @@ class TensorBoard(Callback):
             values = np.asarray(variable.own()).astype(np.float32)
             writer.add_histogram(f"{variable.path}/histogram", values, epoch)
             pictures = _pictures(values) if self.write_images else None
-            if pictures is not None:
-                writer.add_images(f"{variable.path}/image", pictures, epoch, dataformats="NHWC")
+            for picture in [] if pictures is None else pictures[:_PICTURES]:
+                writer.add_image(f"{variable.path}/image", picture, epoch, dataformats="HWC")
         writer.flush()
 
     def _write_embeddings(self, epoch: int) -> None:

@@ -26,6 +26,9 @@ class Progbar:
         stateless_metrics: Names averaged over the steps; the others are shown as they come. One of both only.
         unit_name: What a step is called.
 
+    Differs from Keras: the last line shows the means too, where the end was not said by ``finalize=True`` (there, the
+    values of the last step stand in their place).
+
     >>> bar = Progbar(3, verbose=2)
     >>> for i, loss in enumerate([3.0, 2.0, 1.0]):
     ...     bar.update(i + 1, [("loss", loss)])  # doctest: +ELLIPSIS
@@ -75,12 +78,13 @@ class Progbar:
         Args:
             current: Steps done.
             values: (name, value) of the steps since the last call; a mean counts them by how many they were.
-            finalize: Whether this is the end; None: when the target is reached.
+            finalize: Whether this is the end, and the values are those to be left; None: the end is when the target is
+                reached, and the values are of these steps as before.
         """
         steps = max(current - self._seen, 1)
         for name, value in values or ():
             number = plain_number(value)
-            if not self._is_averaged(name):
+            if finalize or not self._is_averaged(name):
                 self._values[name] = (number, 1.0)
             else:
                 total, weight = self._values.get(name, (0.0, 0.0))

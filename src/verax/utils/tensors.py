@@ -68,8 +68,10 @@ def standardize_dtype(dtype: Any) -> str:
         return floatx()
     if dtype in ("int", int):
         return "int32"
-    if dtype in ("float", float):
+    if dtype is float:
         return "float32"
+    if dtype == "float":  # float64 to NumPy and float32 to JAX
+        raise UnknownNameError.among("dtype", dtype, ["float32", "float16", "bfloat16", "float64"])
     if dtype == "string" or dtype is str:
         return "string"
     name = standard_dtype(dtype)
