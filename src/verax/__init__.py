@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         utils,
         wrappers,
     )
+    from verax._version import version
     from verax.frame.frame import load_values, pure, values
     from verax.frame.lift import lift
     from verax.frame.mode import Mode, ModeMap
@@ -88,14 +89,10 @@ _NAMES = {
     "pure": "verax.frame.frame",
     "remat": "verax.frame.remat",
     "values": "verax.frame.frame",
+    "version": "verax._version",
 }
 
-__all__ = ["__version__", "version", *_NAMES, *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def version() -> str:
-    """The version, as ``__version__``."""
-    return __version__
+__all__ = ["__version__", *_NAMES, *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
