@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         config,
         constraints,
         datasets,
+        distribution,
         dtype_policies,
         errors,
         initializers,
@@ -32,9 +33,11 @@ if TYPE_CHECKING:
         preprocessing,
         random,
         regularizers,
+        saving,
         testing,
         tree,
         utils,
+        wrappers,
     )
     from verax._version import version
     from verax.frame.frame import load_values, pure, values
@@ -62,6 +65,7 @@ _ROOMS = (
     "config",
     "constraints",
     "datasets",
+    "distribution",
     "dtype_policies",
     "errors",
     "initializers",
@@ -78,7 +82,9 @@ _ROOMS = (
     "testing",
     "random",
     "tree",
+    "saving",
     "utils",
+    "wrappers",
 )
 
 _NAMES = {

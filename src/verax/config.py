@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import jax
 
-from verax.callbacks.messages import (
+from verax.engine.cache import compilation_cache
+from verax.errors import InputError
+from verax.frame.interactive import (
     disable_interactive_logging,
     enable_interactive_logging,
     is_interactive_logging_enabled,
 )
-from verax.engine.cache import compilation_cache
-from verax.errors import InputError
 from verax.frame.policy import DTypePolicy, global_policy, set_global_policy
 from verax.frame.settings import (
     disable_flash_attention,

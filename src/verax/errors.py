@@ -14,6 +14,7 @@
      │   ├─ NotCompiledError               ``compile`` was not called
      │   ├─ FrozenError (AttributeError)   the configuration of a built layer was to be changed
      │   └─ FrameError                     a layer was used where its frame cannot follow
+     ├─ DownloadError (OSError)            a file that could not be fetched
      ├─ ChainError (ValueError)            two readings that differ in more or less than one fact
      └─ MissingExtraError (ImportError)    an optional library is not installed
 
@@ -28,6 +29,7 @@ from collections.abc import Iterable
 __all__ = [
     "ChainError",
     "DataError",
+    "DownloadError",
     "DtypeError",
     "FrameError",
     "FrozenError",
@@ -143,6 +145,10 @@ class FrozenError(StateError, AttributeError):
 
 class FrameError(StateError):
     """A layer was used where its frame cannot follow, or assigned where nothing collects."""
+
+
+class DownloadError(VeraxError, OSError):
+    """A file could not be fetched: no network, no such address, or another file than expected."""
 
 
 class ChainError(VeraxError, ValueError):

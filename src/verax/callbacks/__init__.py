@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from verax.callbacks.backup import BackupAndRestore
 from verax.callbacks.base import Callback, CallbackList, Logs
 from verax.callbacks.checkpoint import ModelCheckpoint
 from verax.callbacks.csv_logger import CSVLogger
@@ -10,11 +11,14 @@ from verax.callbacks.history import History
 from verax.callbacks.lambda_callback import LambdaCallback
 from verax.callbacks.monitor import MonitorCallback
 from verax.callbacks.progress import ProgbarLogger, ProgressLine
+from verax.callbacks.remote_monitor import RemoteMonitor
 from verax.callbacks.schedule import LearningRateScheduler, ReduceLROnPlateau
 from verax.callbacks.swap_ema import SwapEMAWeights
+from verax.callbacks.tensorboard import TensorBoard
 from verax.callbacks.terminate_on_nan import TerminateOnNaN
 
 __all__ = [
+    "BackupAndRestore",
     "CSVLogger",
     "Callback",
     "CallbackList",
@@ -28,6 +32,8 @@ __all__ = [
     "ProgbarLogger",
     "ProgressLine",
     "ReduceLROnPlateau",
+    "RemoteMonitor",
     "SwapEMAWeights",
+    "TensorBoard",
     "TerminateOnNaN",
 ]

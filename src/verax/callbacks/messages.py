@@ -4,45 +4,17 @@ from __future__ import annotations
 
 import logging
 
-__all__ = [
-    "disable_interactive_logging",
-    "enable_interactive_logging",
-    "hold",
-    "is_interactive_logging_enabled",
-    "put",
-    "release",
-    "say",
-]
+from verax.frame.interactive import is_interactive_logging_enabled
+
+__all__ = ["hold", "put", "release", "say"]
 
 _held: list[str] | None = None
-_interactive = True
 _log = logging.getLogger("verax")
-
-
-def enable_interactive_logging() -> None:
-    """Print what training says: progress, messages, the verdict. It does so unless told otherwise."""
-    global _interactive
-    _interactive = True
-
-
-def disable_interactive_logging() -> None:
-    """Give what training says to the logger ``verax``, at the level INFO, instead of printing it."""
-    global _interactive
-    _interactive = False
-
-
-def is_interactive_logging_enabled() -> bool:
-    """Whether what training says is printed.
-
-    >>> is_interactive_logging_enabled()
-    True
-    """
-    return _interactive
 
 
 def put(text: str) -> None:
     """Print a line now, or log it where nothing is to be printed."""
-    if _interactive:
+    if is_interactive_logging_enabled():
         print(text, flush=True)
     else:
         _log.info(text)

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from verax.callbacks.base import Callback
-from verax.callbacks.messages import hold, is_interactive_logging_enabled, put, release
+from verax.callbacks.messages import hold, put, release
 from verax.callbacks.progress_text import DONE, LEFT, count, duration, line, measured, pace
 from verax.errors import UnknownNameError
+from verax.frame.interactive import is_interactive_logging_enabled
 
-__all__ = ["ProgbarLogger", "ProgressLine"]
+__all__ = ["ProgbarLogger", "ProgressLine", "screen_for"]
 
 _FORMS = ("plain", "rich", "off")
 _INTERVAL = 0.1  # seconds between redraws
@@ -133,7 +134,7 @@ def _in_notebook() -> bool:
     return shell is not None and hasattr(shell, "kernel")
 
 
-def _screen(verbose: int) -> _Quiet:
+def screen_for(verbose: int) -> _Quiet:
     """Where this run shows its progress."""
     form = os.environ.get("VERAX_PROGRESS", "").strip().lower()
     if form and form not in _FORMS:
@@ -211,7 +212,7 @@ class ProgressLine(Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Find out where to show progress."""
-        self._screen = _screen(self._verbose)
+        self._screen = screen_for(self._verbose)
         self._in_fit, self._expected = True, None
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -285,7 +286,7 @@ class ProgressLine(Callback):
 
     def _begin_alone(self) -> None:
         self._title = ""
-        self._screen = _screen(self._verbose)
+        self._screen = screen_for(self._verbose)
         self._begin(self._steps)
         self._redraw()
 

@@ -52,17 +52,17 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def pace(per_step: float) -> str:
+def pace(per_step: float, unit: str = "step") -> str:
     """Seconds a step, in the unit that fits.
 
     >>> [pace(s) for s in (2.2, 0.0051, 34e-6)]
     ['2s/step', '5ms/step', '34us/step']
     """
     if per_step >= 0.9995:
-        return f"{per_step:.0f}s/step"
+        return f"{per_step:.0f}s/{unit}"
     if per_step >= 0.9995e-3:
-        return f"{per_step * 1e3:.0f}ms/step"
-    return f"{per_step * 1e6:.0f}us/step"
+        return f"{per_step * 1e3:.0f}ms/{unit}"
+    return f"{per_step * 1e6:.0f}us/{unit}"
 
 
 def count(step: int, steps: int | None) -> str:
@@ -80,6 +80,8 @@ def line(
     per_step: float | None = None,
     final: bool = False,
     note: str = "",
+    bar: int = BAR,
+    unit: str = "step",
 ) -> str:
     """The progress line of one epoch or evaluation.
 
@@ -94,6 +96,8 @@ def line(
             fit is cut off: first half of the bar, then the bar, then the last metrics. The final text shows the time it
             took and every metric, on more lines if need be, the ``val_`` names on one of their own.
         note: What is going on besides, such as "validating".
+        bar: The length of the bar.
+        unit: What a step is called.
 
     >>> logs = {"loss": 0.3021, "accuracy": 0.9123}
     >>> print(line(9, 45, 0.9, logs, 80))
@@ -108,10 +112,10 @@ def line(
     """
     each = per_step if per_step is not None else seconds / step if step else 0.0
     shown = seconds if final or steps is None else each * max(steps - step, 0)
-    times = [f"{duration(shown)} {pace(each)}"] if step else []
+    times = [f"{duration(shown)} {pace(each, unit)}"] if step else []
     metrics = [f"{name}: {text}" for name, text in measured(logs)]
     notes = [note] if note else []
-    heads = [" ".join([count(step, steps), *_bar(step, steps, bar), *times]) for bar in (BAR, BAR // 2, 0)]
+    heads = [" ".join([count(step, steps), *_bar(step, steps, length), *times]) for length in (bar, bar // 2, 0)]
     if final:
         head = next((head for head in heads if len(head) <= width), heads[-1])
         return _wrapped(head, metrics, len(count(step, steps)) + 1, width)

@@ -18,6 +18,7 @@ import numpy as np
 from jax import lax
 
 from verax.engine.compiler import Programs
+from verax.frame.placement import spread
 
 __all__ = ["Left", "Pace", "make_loop", "run_chunk", "run_eagerly"]
 
@@ -97,7 +98,7 @@ def make_loop(step: Step, *, donate: bool = False) -> Programs:
     ) -> tuple[Any, Left]:
         def batch_at(i: Any) -> Any:
             rows = lax.dynamic_index_in_dim(index, i, keepdims=False)
-            return jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), data)
+            return spread(jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), data))
 
         def body(i: jax.Array, both: tuple[Any, Left]) -> tuple[Any, Left]:
             carry, left = both

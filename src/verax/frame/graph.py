@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,8 +70,13 @@ class Graph:
         nodes = [node for node in order if id(node) not in first]
         return cls(inputs, outputs, nodes, _layers_by_depth(order, starts, met))
 
-    def run(self, inputs: Any) -> Any:
-        """Run the graph on arrays of the structure of ``inputs``; inside a frame."""
+    def run(self, inputs: Any, call: Callable[..., Any] | None = None) -> Any:
+        """Run the graph on arrays of the structure of ``inputs``; inside a frame.
+
+        Args:
+            inputs: The arrays; or symbolic tensors, to make another graph.
+            call: (target, *args, **kwargs) -> output, in the place of calling the target.
+        """
         values: dict[tuple[int, int], Any] = {}
         for tensor, value in zip(_tensors(self.inputs, "inputs"), jax.tree.leaves(inputs), strict=True):
             values[id(tensor.node), tensor.index] = value
@@ -81,7 +86,8 @@ class Graph:
 
         for node in self.nodes:
             args, kwargs = jax.tree.map(fill, (node.args, node.kwargs), is_leaf=is_symbolic)
-            for index, leaf in enumerate(jax.tree.leaves(node.target(*args, **kwargs))):
+            made = node.target(*args, **kwargs) if call is None else call(node.target, *args, **kwargs)
+            for index, leaf in enumerate(jax.tree.leaves(made)):
                 values[id(node), index] = leaf
         return jax.tree.map(fill, self.outputs, is_leaf=is_symbolic)
 

@@ -17,6 +17,7 @@ from verax.frame.frame import load_values
 from verax.frame.names import automatic_name
 from verax.frame.policy import DTypePolicy
 from verax.frame.registry import described
+from verax.frame.serialized import revived
 from verax.frame.tree import Tree, holds
 from verax.frame.variable import Variable
 
@@ -49,6 +50,9 @@ _OFF = {
     "renorm": False,
     "renorm_clipping": None,
     "renorm_momentum": 0.99,
+    "sparse": False,
+    "ragged": False,
+    "optional": False,
 }
 
 
@@ -168,13 +172,23 @@ class Holder:
         for key, value in list(bound.arguments.items())[1:]:
             kind = inspect.signature(type(self).__init__).parameters[key].kind
             config.update(cast("dict[str, Any]", value) if kind is inspect.Parameter.VAR_KEYWORD else {key: value})
+        takes = inspect.signature(type(self).__init__).parameters
+        every = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values())
+        # What a setting of the program, or an assignment, has made of the layer since.
+        if self._core.policy.name != "float32" and "dtype" not in config and (every or "dtype" in takes):
+            config["dtype"] = self._core.policy
+        if self._core.trainable is not config.get("trainable", True) and (every or "trainable" in takes):
+            config["trainable"] = self._core.trainable
         return {"name": self.name, **described(config)}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Any:
         """A new layer with the arguments that ``get_config`` gave, Keras' or ours."""
         known = inspect.signature(cls.__init__).parameters
-        return cls(**{k: v for k, v in config.items() if k in known or k not in _OFF or v != _OFF[k]})
+        given = {k: v for k, v in config.items() if k in known or k not in _OFF or v != _OFF[k]}
+        if cls.__module__.split(".")[0] != "verax":  # parts of Verax know what their names and descriptions mean
+            given = {k: revived(v) for k, v in given.items()}
+        return cls(**given)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}{'' if self.built else ', not built'}>"

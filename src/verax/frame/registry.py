@@ -10,8 +10,12 @@ from typing import Any, cast
 import numpy as np
 
 from verax.errors import InputError, UnknownNameError
+from verax.frame.custom_objects import custom_object_scope, find_custom, get_registered_name, meet
 
-__all__ = ["Registry", "described", "snake_case"]
+__all__ = ["Registry", "described", "registries", "snake_case"]
+
+#: kind -> its registry; the rooms fill it when they are imported.
+registries: dict[str, Registry] = {}
 
 
 def snake_case(name: str) -> str:
@@ -35,6 +39,7 @@ class Registry:
     def __init__(self, kind: str):
         self.kind = kind
         self._entries: dict[str, Any] = {}
+        registries[kind] = self
 
     def add(self, entry: Any, *names: str) -> Any:
         """Register a class or function under its own name, its snake_case name, and any further ones."""
@@ -47,12 +52,17 @@ class Registry:
         return sorted(self._entries)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self._entries or (isinstance(name, str) and find_custom(name) is not None)
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self._entries:
+        own = find_custom(name)
+        if own is None and name not in self._entries:
             raise UnknownNameError.among(self.kind, name, self._entries)
-        return self._entries[name]
+        return self._entries[name] if own is None else own
+
+    def entries(self) -> dict[str, Any]:
+        """name -> entry, of Verax' own."""
+        return self._entries
 
     def get(self, identifier: Any) -> Any:
         """What ``identifier`` stands for: None, a name, a config dict, or already an object.
@@ -86,16 +96,15 @@ class Registry:
         self, config: Mapping[str, Any] | str, custom_objects: Mapping[str, Callable[..., Any]] | None = None
     ):
         """The object of a configuration made by ``serialize``."""
-        name = config if isinstance(config, str) else config["class_name"]
-        entry = (custom_objects or {}).get(name) or self[name]
-        if isinstance(config, str):
-            return entry
-        arguments = _plain(config["config"])
-        if not hasattr(entry, "from_config"):
-            return entry(**arguments)
-        make = cast("Any", entry).from_config
-        inside = "custom_objects" in inspect.signature(make).parameters
-        return make(arguments, custom_objects) if inside else make(arguments)
+        with custom_object_scope(custom_objects):
+            if isinstance(config, str):
+                return self[config]
+            entry = find_custom(config)
+            if config["class_name"] == "function":
+                return entry or self[config["config"]]
+            entry = entry or self[config["class_name"]]
+            arguments = _plain(config["config"])
+            return entry.from_config(arguments) if hasattr(entry, "from_config") else entry(**arguments)
 
 
 def _plain(config: Any) -> Any:
@@ -114,7 +123,8 @@ def _plain(config: Any) -> Any:
 def described(value: Any) -> Any:
     """``value`` as a configuration holds it, in Keras' form: parts of Verax as dictionaries, functions by their names.
 
-    What it does not know (a person's own function, which has no configuration) stays as it is.
+    A person's own objects with a ``get_config`` are described too, under their registered names. What has none (a
+    function that is not registered) stays as it is.
 
     >>> described([verax.initializers.Ones(), verax.activations.relu, np.float32(0.5)])
     [{'module': 'keras.initializers', 'class_name': 'Ones', 'config': {}, 'registered_name': None}, 'relu', 0.5]
@@ -126,13 +136,22 @@ def described(value: Any) -> Any:
         return {k: described(v) for k, v in cast("Mapping[Any, Any]", value).items()}
     if isinstance(value, np.generic):
         return value.item()
-    module = str(getattr(value if inspect.isfunction(value) else type(value), "__module__", "")).split(".")
-    if module[0] != "verax":
+    function = inspect.isfunction(value)
+    module = str(getattr(value if function else type(value), "__module__", ""))
+    own = module.split(".")[0] != "verax"
+    if function:
+        return value if own else value.__name__
+    if not hasattr(value, "get_config") or inspect.isclass(value):
         return value
-    if inspect.isfunction(value):
-        return value.__name__
-    if hasattr(value, "get_config"):
-        room = "keras" if module[1] in ("frame", "model") else f"keras.{module[1]}"
-        name = type(value).__name__
-        return {"module": room, "class_name": name, "config": value.get_config(), "registered_name": None}
-    return value
+    kind = type(value)
+    registered = None
+    if own:
+        meet(kind)
+        registered = get_registered_name(kind)
+    else:
+        parts = module.split(".")
+        module = "keras" if parts[1] in ("frame", "model") else f"keras.{parts[1]}"
+        if parts[2:] == ["schedules"]:
+            module += ".schedules"
+    module, name = getattr(value, "_described_as", None) or (module, kind.__name__)
+    return {"module": module, "class_name": name, "config": value.get_config(), "registered_name": registered}

@@ -154,6 +154,10 @@ class InputLayer(Layer):
         """Return the input."""
         return x
 
+    def get_config(self) -> dict[str, Any]:
+        """The whole shape, the dtype and the name."""
+        return {"batch_shape": self.batch_shape, "dtype": self.compute_dtype, "name": self.name}
+
 
 def Input(  # noqa: N802 (Keras' name)
     shape: tuple[int | None, ...] | None = None,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from verax.errors import InputError, UnknownNameError, VeraxWarning
+from verax.frame.interactive import is_interactive_logging_enabled
 from verax.frame.settings import max_epochs, max_steps_per_epoch
 
 __all__ = ["Arguments", "limited_steps", "verbosity"]
@@ -80,9 +81,9 @@ def _at_most(asked: Any, most: int | None, what: str, setting: str, *, quietly: 
 
 
 def verbosity(verbose: str | int) -> int:
-    """``"auto"`` -> 1."""
+    """``"auto"`` -> 1, or 2 where nobody watches."""
     if verbose == "auto":
-        return 1
+        return 1 if is_interactive_logging_enabled() else 2
     if verbose not in (0, 1, 2):
         raise InputError("verbose says how much is printed.", received=repr(verbose), do="Use 'auto', 0, 1 or 2.")
     return int(verbose)

@@ -32,7 +32,7 @@ from verax.ledger.record import EpochRecord
 from verax.model.arguments import Arguments
 from verax.model.compile import Compiled, check_resident, check_targets
 from verax.model.explaining import ModelProbe
-from verax.model.hold import Hold
+from verax.model.hold import Hold, kept_in_place
 from verax.model.passes import (
     INFER,
     Chunks,
@@ -45,6 +45,7 @@ from verax.model.passes import (
     train_rule,
 )
 from verax.model.replay import Epoch
+from verax.model.resuming import Run
 from verax.model.structure import Outputs
 
 if TYPE_CHECKING:
@@ -165,8 +166,7 @@ class _Fit:
     modes: ModeMap
 
     def __post_init__(self) -> None:
-        self.key = next_key()
-        self.seed = next_seed()
+        self.run = Run(next_key(), next_seed(), self.arguments.initial_epoch)
         self.probe: ModelProbe | None = None
         self.began = time.perf_counter()
         a = self.arguments
@@ -188,11 +188,12 @@ class _Fit:
     def all_epochs(self) -> History:
         """Run the epochs; whatever ends them, the model has the last finished step's weights."""
         self.model._model.history = self.history
+        outer, self.model._model.run = self.model._model.run, self.run
         self.model.stop_training = False
         logs = Logs()
         try:
             self.callbacks.on_train_begin()
-            for epoch in range(self.arguments.initial_epoch, self.arguments.epochs):
+            for epoch in range(self.run.epoch, self.arguments.epochs):  # a callback may have resumed an earlier fit
                 logs = self._epoch(epoch)
                 if self.model.stop_training:
                     break
@@ -201,18 +202,23 @@ class _Fit:
                 self._finish_averages()
             self.callbacks.on_train_end(logs)
         finally:
+            self.model._model.run = outer
             if self.progress is not None:
                 self.progress.close()
         return self.history
 
     def _epoch(self, epoch: int) -> Logs:
         self.callbacks.on_epoch_begin(epoch)
-        record = EpochRecord(epoch, self.key, self.compiled.steps)
+        point = self.run.point if self.run.point is not None and self.run.point.epoch == epoch else None
+        before = 0 if point is None else point.done
+        record = self.run.record = EpochRecord(epoch, self.run.key, self.compiled.steps - before)
+        self.run.epoch, self.run.done = epoch, before
         readings = self._train(epoch, record)
         if self.validation is not None and self._validates(epoch):
             readings.update(self._validate(epoch))
             self._prepare_to_explain(epoch, record, readings)
         logs = logs_of(readings)
+        self.run.epoch, self.run.done, self.run.record, self.run.point = epoch + 1, 0, None, None
         self.callbacks.on_epoch_end(epoch, logs)
         return logs
 
@@ -223,9 +229,9 @@ class _Fit:
         observe = Pass(self.objective.observe, self.modes)
 
         def step(carry: Carry, batch: Any, key: jax.Array) -> tuple[Carry, Any]:
-            return model.train_step(carry, batch, key, observe, rule)
+            return kept_in_place(model.train_step(carry, batch, key, observe, rule), carry)
 
-        feed = self.train.feed(epoch, shuffle=a.shuffle, seed=self.seed, steps=a.steps_per_epoch)
+        feed = self.train.feed(epoch, shuffle=a.shuffle, seed=self.run.seed, steps=a.steps_per_epoch)
         acts = self.callbacks.acts_between_batches()
         hold = Hold(model, self.compiled, uses_up=not acts)
         rule = train_rule(hold.tree, self.compiled)
@@ -253,7 +259,8 @@ class _Fit:
         carry = hold.begin()
         record.carried = {path: np.array(carry.state[path]) for path in hold.tree.carried()}
         self._compile_ahead(chunks.program, carry)
-        done = rows = 0
+        done, rows = self.run.done, 0
+        chunks.skip(done)
         seen: Seen | None = None
         with hold:
             for chunk in chunks:  # a loop that is left, by an error too, closes what it runs over
@@ -263,16 +270,22 @@ class _Fit:
                     chunks.program = find()
                     carry = hold.begin()
                 count = len(chunk[1])
-                carry, tallies = chunks.run(carry, chunk, key=self.key, first=self.compiled.steps, keep=hold.keep)
+                carry, tallies = chunks.run(carry, chunk, key=self.run.key, first=self.compiled.steps, keep=hold.keep)
                 self.compiled.steps += count
                 record.add(tallies, chunk[1] if self.train.resident else chunk[2])
+                if seen is None and self.run.point is not None:
+                    self.run.point.complete(record)
+                    rows += sum(each.size for each in self.run.point.rows)
                 rows += chunk[1].size
+                self.run.done = done + count
                 if acts or seen is None:
                     seen = self.objective.what_ran(self.modes, hold.tree)
                 self._tell(record, count, done, rows, acts, seen)
                 done += count
                 if self.model.stop_training and acts:
                     break
+        if seen is None and done:
+            return {}  # the epoch was resumed after its last batch
         if seen is None:
             raise DataError(
                 f"Epoch {epoch + 1} was to be trained.", received="no batch", because="the training rows are used up"
@@ -286,11 +299,11 @@ class _Fit:
         """In another thread, compile what this epoch will need later: its short last batch, and its validation."""
         if self.compiled.run_eagerly:
             return
-        wanted = [made.foresee(self.train, carry, self.key, self.arguments.steps_per_epoch)]
+        wanted = [made.foresee(self.train, carry, self.run.key, self.arguments.steps_per_epoch)]
         if self.validation is not None:
             _, other = measuring(self.model, self.compiled, self.validation, self.outputs, INFER)
             still = carry._replace(opt={})
-            wanted.append(other.foresee(self.validation, still, self.key, self.arguments.validation_steps))
+            wanted.append(other.foresee(self.validation, still, self.run.key, self.arguments.validation_steps))
         tasks = [task for task in wanted if task is not None]
 
         def compile_all() -> None:
@@ -338,7 +351,7 @@ class _Fit:
         a = self.arguments
         if a.explain == "off" or self.validation is None:
             return
-        feed = {"epoch": epoch, "shuffle": a.shuffle, "seed": self.seed, "steps": a.steps_per_epoch}
+        feed = {"epoch": epoch, "shuffle": a.shuffle, "seed": self.run.seed, "steps": a.steps_per_epoch}
         self.probe = ModelProbe(
             self.model,
             self.compiled,
@@ -386,7 +399,7 @@ class _Fit:
             self.validation,
             self.outputs,
             modes=INFER,
-            key=jax.random.fold_in(self.key, epoch),
+            key=jax.random.fold_in(self.run.key, epoch),
             params=f"the end of epoch {epoch + 1}",
             weights="sample weights" if weighted else weights_fact(self.validation, None, None),
             steps=self.arguments.validation_steps,

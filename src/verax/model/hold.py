@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from verax.engine.step import Carry
+from verax.frame.placement import kept, put
 from verax.frame.tree import Tree
 from verax.frame.variable import Variable
 from verax.model.compile import Compiled
@@ -15,10 +16,19 @@ from verax.model.compile import Compiled
 if TYPE_CHECKING:
     from verax.model.learner import Learner
 
-__all__ = ["Hold"]
+__all__ = ["Hold", "kept_in_place"]
 
 #: A model of so many bytes is trained in the memory it is in.
 _LARGE = 16 << 20
+
+
+def kept_in_place(after: tuple[Carry, Any], carry: Carry) -> tuple[Carry, Any]:
+    """Inside a step: what it leaves stays on the devices where a distribution has put the carry it began with."""
+    return kept(after[0], _shapes(carry)), after[1]
+
+
+def _shapes(carry: Carry) -> dict[str, tuple[int, ...]]:
+    return {path: value.shape for path, value in (*carry.params.items(), *carry.state.items())}
 
 
 class Hold:
@@ -61,6 +71,7 @@ class Hold:
             compiled.opt_state = optimizer.with_learning_rate(compiled.opt_state, rate)
         compiled.rate = rate
         carry = Carry.begin(params, state, compiled.opt_state, compiled.steps)
+        carry = put(carry, _shapes(carry))
         return jax.tree.map(jnp.copy, carry) if self.uses_up else carry
 
     def keep(self, carry: Carry) -> None:

@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from verax.callbacks import History
 from verax.engine.step import Carry, Pass, Rule, train_step
+from verax.frame.serialized import revived, serialize_keras_object
 from verax.model import fitting
 from verax.model.arguments import Arguments, verbosity
 from verax.model.compile import Compiled, require_compiled
 from verax.model.measurable import Measurable
+from verax.model.resuming import capture, resume
 
 __all__ = ["Learner"]
 
@@ -66,10 +69,48 @@ class Learner(Measurable):
         )
         self._model.programs.clear()
 
+    def get_compile_config(self) -> dict[str, Any]:
+        """The arguments of ``compile`` as a configuration, in Keras' form; empty where it was not called."""
+        made = self._model.compiled
+        if made is None:
+            return {}
+        names = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics", "run_eagerly")
+        return {name: serialize_keras_object(getattr(made, name)) for name in names}
+
+    def compile_from_config(self, config: Mapping[str, Any]) -> None:
+        """Compile as a configuration that ``get_compile_config``, ours or Keras', gave says."""
+        # How a program is cut and compiled is not the configuration's to say.
+        self.compile(**{k: revived(v) for k, v in config.items() if k not in ("jit_compile", "steps_per_execution")})
+
+    def described_further(self) -> dict[str, Any]:
+        """What a configuration says of a model beside its layers: how it was compiled."""
+        return {"compile_config": self.get_compile_config()}
+
+    def finish_revival(self, config: Mapping[str, Any]) -> None:
+        """Compile, where the configuration the model was made of says how."""
+        if config.get("compile_config"):
+            self.compile_from_config(config["compile_config"])
+
     @property
     def optimizer(self) -> Any:
         """The optimizer given to ``compile``."""
         return None if self._model.compiled is None else self._model.compiled.optimizer
+
+    @property
+    def steps_trained(self) -> int:
+        """How many steps were trained since ``compile``."""
+        return 0 if self._model.compiled is None else self._model.compiled.steps
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step, by the optimizer's schedule if it has one."""
+        compiled = require_compiled(self._model.compiled, self, "learning_rate")
+        rate: Any = compiled.optimizer.learning_rate
+        if not callable(rate):
+            return float(rate)
+        if compiled.opt_state is None:
+            return float(np.asarray(rate(0)))
+        return compiled.optimizer.current_learning_rate(compiled.opt_state)
 
     @property
     def loss(self) -> Any:
@@ -188,6 +229,25 @@ class Learner(Measurable):
                 check_finite=check_finite,
             ),
         )
+
+    def training_state(self) -> dict[str, np.ndarray[Any, Any]]:
+        """All that the rest of the running fit depends on, as arrays: weights, optimizer, place, draws, order of rows.
+
+        To be asked for in a callback: at the end of an epoch, of a chunk of steps, or of a batch it acts after.
+        """
+        compiled = require_compiled(self._model.compiled, self, "training_state")
+        return capture(self, compiled, self._model.run)
+
+    def resume_training(self, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """In a callback's ``on_train_begin``: let the fit that begins go on where ``training_state`` was asked for.
+
+        On the same data, the rest of the run is then the same bit for bit.
+
+        Raises:
+            DataError: The state of another model or optimizer; nothing is changed.
+        """
+        compiled = require_compiled(self._model.compiled, self, "resume_training")
+        resume(self, compiled, self._model.run, state)
 
     def train_on_batch(
         self,

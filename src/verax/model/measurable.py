@@ -23,6 +23,7 @@ from verax.ledger.reading import Reading
 from verax.model import explaining, fitting, passes, population
 from verax.model.arguments import limited_steps, verbosity
 from verax.model.compile import Compiled, check_resident, require_compiled
+from verax.model.resuming import Run
 from verax.model.structure import Outputs, outputs_of, signature_of
 
 __all__ = ["Measurable"]
@@ -41,6 +42,7 @@ class _Trained:
     prepared: Any = None  # the signature of the inputs ``outputs`` was found for
     programs: dict[Any, Any] = field(default_factory=dict)
     raw: dict[str, Any] | None = None  # the weights as trained, while averaged ones stand in their place
+    run: Run | None = None  # the fit that is running
 
 
 class Measurable(Layer):

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 
 from verax.errors import InputError, UnknownNameError
 from verax.frame.current import active_frame
+from verax.frame.custom_objects import custom_object_scope
 from verax.frame.graph import Graph
+from verax.frame.registry import Registry
+from verax.frame.serialized import serialize_keras_object
 from verax.frame.symbolic import SymbolicTensor, infer_spec, is_symbolic
 from verax.layers import Layer
 from verax.model import summary, weights
+from verax.model.configuration import functional_config, functional_parts, is_functional
 from verax.model.learner import Learner
 from verax.model.structure import match_inputs
 
-__all__ = ["Model"]
+__all__ = ["Model", "model_registry"]
+
+model_registry = Registry("model")
 
 
 class Model(Learner):
@@ -137,6 +144,50 @@ class Model(Learner):
         """Print the layers: output shape, parameters, whether they are trained, what in them depends on the mode."""
         summary.show(self, print_fn)
 
+    # ---- as a configuration --------------------------------------------------------------------------------------
+
+    @property
+    def _is_functional(self) -> bool:
+        """Whether inputs and outputs are all there is to say of it."""
+        return self._model.graph is not None and is_functional(type(self), Model)
+
+    @property
+    def _described_as(self) -> tuple[str, str] | None:
+        """(module, class) in a configuration, where they are not the class's own."""
+        return ("keras.src.models.functional", "Functional") if self._is_functional and type(self) is Model else None
+
+    def get_config(self) -> dict[str, Any]:
+        """A functional model's layers and how they are called, in Keras' form; else the constructor's arguments."""
+        if not self._is_functional:
+            return super().get_config()
+        assert self._model.graph is not None
+        return functional_config(self.name, self.trainable, self._model.graph)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
+        """A new model, with new weights, of a configuration that ``get_config`` gave: Keras' or ours.
+
+        Args:
+            config: The configuration.
+            custom_objects: name -> class or function, for what is not of Verax and not registered.
+        """
+        with custom_object_scope(custom_objects):
+            if not {"layers", "input_layers", "output_layers"} <= config.keys():
+                return super().from_config(config)
+            inputs, outputs = functional_parts(config)
+            model = cls(inputs, outputs, name=config.get("name"))
+            if config.get("trainable") is False:
+                model.trainable = False
+            return model
+
+    def to_json(self, **kwargs: Any) -> str:
+        """The model's configuration, and how it was compiled, as JSON: what ``models.model_from_json`` reads.
+
+        Args:
+            kwargs: Of ``json.dumps``, such as ``indent``.
+        """
+        return json.dumps(serialize_keras_object(self), **kwargs)
+
     # ---- weights on disk -----------------------------------------------------------------------------------------
 
     def save_weights(self, filepath: Any, overwrite: bool = True) -> None:
@@ -146,3 +197,6 @@ class Model(Learner):
     def load_weights(self, filepath: Any) -> None:
         """Read weights written by ``save_weights``; nothing is changed when one does not fit."""
         weights.load(self, filepath)
+
+
+model_registry.add(Model, "Functional")

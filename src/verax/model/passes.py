@@ -22,6 +22,7 @@ from verax.engine.step import Carry, Constrained, Pass, handed_on, measure_step
 from verax.errors import DataError
 from verax.frame.frame import load_values, values
 from verax.frame.mode import Mode, ModeMap
+from verax.frame.placement import places, put
 from verax.frame.speed import fast_kernels
 from verax.frame.tree import Tree
 from verax.ledger.facts import Facts, Rows
@@ -72,7 +73,7 @@ class Program:
         None where that was done before, or where only the data will tell (streams).
         """
         asked = (source.rows, source.batch_size, steps)
-        if not (isinstance(source, ArraySource) and source.resident) or asked in self.foreseen:
+        if not (isinstance(source, ArraySource) and source.resident) or asked in self.foreseen or places() is not None:
             return None
         self.foreseen.add(asked)
         specs = jax.tree.map(_spec, carry)
@@ -114,7 +115,7 @@ def program(
         chunk_bytes: () -> how many bytes a step leaves behind on the device, which bounds a chunk's steps.
     """
     flags = (tree or Tree.of(model)).flags()
-    key = (kind, id(objective), modes.key(), flags, source.resident, one_by_one, donate, fast_kernels())
+    key = (kind, id(objective), modes.key(), flags, source.resident, one_by_one, donate, fast_kernels(), places())
     if key not in model.programs:
         limit = CAPACITY if source.resident else _STREAM_STEPS
         bytes_ = chunk_bytes() + (0 if source.resident else _bytes(source.spec))
@@ -161,9 +162,15 @@ class Chunks:
             feed = Prefetched(self.feed, self._ready, ahead=0 if self.eager or self.program.one_by_one else _AHEAD)
         try:
             while (chunk := feed.take(pace.steps, room)) is not None:
-                yield chunk.data, chunk.index, chunk.rows, max(capacity, len(chunk.index), 2)
+                data = _everywhere(self.source, chunk.data) if self.source.resident else chunk.data
+                yield data, chunk.index, chunk.rows, max(capacity, len(chunk.index), 2)
         finally:
             feed.close()
+
+    def skip(self, batches: int) -> None:
+        """Pass over the first batches."""
+        while batches > 0 and (chunk := self.feed.pull(batches if self.source.resident else 1)) is not None:
+            batches -= len(chunk.index)
 
     def _ready(self, chunk: Chunk) -> Chunk:
         """A stream's chunk, checked and on the device."""
@@ -190,6 +197,25 @@ class Chunks:
         short = self.source.resident and index.shape[1] != self.source.batch_size  # no measure of how long a step takes
         pace = None if short else made.pace
         return run_chunk(made.loop, carry, data, index, key=key, first=first, capacity=capacity, keep=keep, pace=pace)
+
+
+def _placed(model: Measurable) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A model's values, on the devices of the distribution."""
+    params, state = values(model)
+    shapes = {path: value.shape for path, value in (*params.items(), *state.items())}
+    return put((params, state), shapes)
+
+
+def _everywhere(source: Source, data: Any) -> Any:
+    """A source's rows on every device of the distribution, brought there once."""
+    here = places()
+    if here is None:
+        return data
+    found = getattr(source, "_everywhere", None)
+    if found is None or found[0] is not here:
+        found = (here, put(data, {}))
+        source._everywhere = found  # pyright: ignore[reportAttributeAccessIssue]
+    return found[1]
 
 
 def _spec(array: Any) -> jax.ShapeDtypeStruct:
@@ -261,7 +287,7 @@ def measure(
     objective, made = measuring(model, compiled, source, outputs, modes)
     callbacks = callbacks or CallbackList()
     callbacks.on_test_begin()  # may exchange the weights for averaged ones
-    first = carry = Carry.begin(*values(model), {})
+    first = carry = Carry.begin(*_placed(model), {})
     feed = source.feed(0, steps=steps)
     chunks = Chunks(made, source, feed, lambda y: check_targets(objective, outputs, y), compiled.run_eagerly)
     record = EpochRecord(0, key, 0)
@@ -338,7 +364,7 @@ def predict(
     callbacks.on_predict_begin()
     parts: list[Any] = []
     done = 0
-    carry = values(model)
+    carry = _placed(model)
     for chunk in chunks:
         index = chunk[1]
         carry, outputs = chunks.run(carry, chunk, key=key, first=done)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 
 from verax.errors import InputError
+from verax.frame.custom_objects import custom_object_scope
+from verax.frame.registry import described
+from verax.frame.serialized import revived
 from verax.frame.symbolic import SymbolicTensor, is_symbolic
 from verax.layers import Input, InputLayer, Layer
-from verax.model.model import Model
+from verax.model.model import Model, model_registry
 from verax.model.structure import match_inputs
 
 __all__ = ["Sequential"]
@@ -121,6 +125,34 @@ class Sequential(Model):
     def built(self, value: bool) -> None:
         self._core.built = value
 
+    @property
+    def _is_functional(self) -> bool:
+        return False
+
+    def get_config(self) -> dict[str, Any]:
+        """The layers, the Input before them, in Keras' form; of a subclass with other arguments, those."""
+        if list(inspect.signature(type(self).__init__).parameters) != list(_PARAMETERS):
+            return super().get_config()
+        start: Any = self._model.inputs if self._start is None else self._start
+        declared = [] if self._start is None else [self._start.node.target]
+        config = {"name": self.name, "trainable": self.trainable, "layers": described([*declared, *self._layers])}
+        return {**config, **({"build_input_shape": start.shape} if is_symbolic(start) else {})}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
+        """A new model, with new weights, of a configuration that ``get_config`` gave: Keras' or ours."""
+        with custom_object_scope(custom_objects):
+            if not isinstance(config.get("layers"), (list, tuple)):
+                return super().from_config(config)
+            layers = [revived({"module": "keras.layers", **layer}) for layer in config["layers"]]
+            model = cls(layers, name=config.get("name"))
+        shape = config.get("build_input_shape")
+        if not model.built and shape and all(n is None or isinstance(n, int) for n in shape):
+            model.build(tuple(shape))
+        if config.get("trainable") is False:
+            model.trainable = False
+        return model
+
     def _begin(self, start: SymbolicTensor) -> None:
         self._model.inputs = self._start = self._end = start
 
@@ -129,3 +161,7 @@ class Sequential(Model):
         self._model.programs.clear()
         if self._model.compiled is not None:
             self._model.compiled.objectives.clear()
+
+
+_PARAMETERS = tuple(inspect.signature(Sequential.__init__).parameters)
+model_registry.add(Sequential)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from verax.errors import DataError, InputError
+from verax.frame.files import written_whole
 from verax.frame.frame import load_values, values
 
 if TYPE_CHECKING:
@@ -33,18 +31,8 @@ def save(model: Model, filepath: Any, *, overwrite: bool = True) -> None:
         raise InputError(f"Weights were to be saved to {path}.", because="the file exists", do="Pass overwrite=True.")
     params, state = values(model)
     arrays: dict[str, Any] = {_PREFIX + name: np.asarray(value) for name, value in {**params, **state}.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    with written_whole(path) as file:
+        np.savez(file, **arrays)
 
 
 def load(model: Model, filepath: Any) -> None:

@@ -1,0 +1,168 @@
+"""BackupAndRestore: a fit that was interrupted goes on where its last backup was made."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verax.callbacks.base import Callback
+from verax.errors import DataError, InputError, VeraxWarning
+from verax.frame.files import written_whole
+
+__all__ = ["BackupAndRestore"]
+
+_FILE, _BEFORE = "training.npz", "training.before.npz"
+
+
+class BackupAndRestore(Callback):
+    """Keep the state of a running fit in a file, so that the same program, started again, goes on from there.
+
+    The state is all that the rest of the run depends on: weights, the optimizer's state, the learning rate, the place
+    in the epoch with what was measured in it so far, and the keys from which draws and the order of rows are made. On
+    the same data the interrupted run and its continuation end in the same bits as a run that was never interrupted,
+    and the epochs they report are the same. What other callbacks count (patience, a best value) begins anew.
+
+    Args:
+        backup_dir: The folder of the backup; it is made. Nothing else should be kept there.
+        save_freq: ``"epoch"``: after each epoch. A number: after so many batches, or at the end of the compiled chunk
+            of steps in which they passed; besides after each epoch.
+        double_checkpoint: Also keep the backup before the last one, and use it where the last one cannot be read.
+        delete_checkpoint: Delete the backup when ``fit`` has ended in order.
+
+    The file is written beside its place and moved there when all of it is on disk: an interruption leaves the one
+    before.
+
+    Raises:
+        InputError: For an empty ``backup_dir``, or a ``save_freq`` that is neither.
+        DataError: When training begins and the backup is that of another model.
+
+    Differs from Keras: the order of rows, dropout masks and the sums of a half epoch go on, too; in Keras a resumed run
+    draws anew, and begins the epoch anew.
+
+    >>> import tempfile
+    >>> model = verax.Sequential([verax.Input((1,)), verax.layers.Dense(1)])
+    >>> model.compile("sgd", "mse")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     backup = BackupAndRestore(folder, delete_checkpoint=False)
+    ...     first = model.fit(np.ones((4, 1)), np.ones(4), epochs=2, callbacks=backup, verbose=0)
+    ...     again = model.fit(np.ones((4, 1)), np.ones(4), epochs=3, callbacks=backup, verbose=0)
+    >>> first.epoch, again.epoch
+    ([0, 1], [2])
+    """
+
+    replay = True  # it has no train-batch hooks
+
+    def __init__(
+        self,
+        backup_dir: str | os.PathLike[str],
+        save_freq: str | int = "epoch",
+        double_checkpoint: bool = False,
+        delete_checkpoint: bool = True,
+    ):
+        if not os.fspath(backup_dir):
+            raise InputError(
+                "BackupAndRestore keeps a file in backup_dir.",
+                received="an empty path",
+                do="Give the name of a folder.",
+            )
+        if save_freq != "epoch" and (isinstance(save_freq, (str, bool)) or int(save_freq) < 1):
+            raise InputError(
+                "BackupAndRestore saves every save_freq batches, or every epoch.",
+                received=f"save_freq={save_freq!r}",
+                because="that is neither a number of batches nor 'epoch'",
+                do="Pass save_freq='epoch' or a positive integer.",
+            )
+        self.backup_dir = Path(backup_dir)
+        self.save_freq = save_freq
+        self.double_checkpoint = double_checkpoint
+        self.delete_checkpoint = delete_checkpoint
+        self._since = self._last = 0
+        self._testing = False
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Go on from the backup, if there is one."""
+        self._since = self._last = 0
+        self._testing = False
+        state = self._read()
+        if state is not None:
+            self.model.resume_training(state)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Count batches anew."""
+        self._last = 0
+
+    def on_chunk_end(self, done: int, logs: Any = None) -> None:
+        """Save, if ``save_freq`` batches have passed; after the last batch the end of the epoch will."""
+        if self.save_freq == "epoch" or self._testing:
+            return
+        self._since += done - self._last
+        self._last = done
+        if self._since >= int(self.save_freq) and done != (self.params or {}).get("steps"):
+            self._save()
+
+    def due(self) -> bool:
+        """No numbers are needed."""
+        return False
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Chunks that are measured are not counted."""
+        self._testing = True
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """Chunks are trained again."""
+        self._testing = False
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Save."""
+        self._save()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Delete the backup: nothing is left to go on with."""
+        if self.delete_checkpoint:
+            for name in (_FILE, _BEFORE):
+                (self.backup_dir / name).unlink(missing_ok=True)
+            if self.backup_dir.is_dir() and not any(self.backup_dir.iterdir()):
+                self.backup_dir.rmdir()
+
+    def _save(self) -> None:
+        self._since = 0
+        state = self.model.training_state()
+        path = self.backup_dir / _FILE
+        if self.double_checkpoint and path.exists():
+            os.replace(path, self.backup_dir / _BEFORE)
+        with written_whole(path) as file:
+            np.savez(file, **state)
+
+    def _read(self) -> dict[str, Any] | None:
+        """The last backup that can be read; None where there is none."""
+        broken: list[str] = []
+        for name in (_FILE, *([_BEFORE] if self.double_checkpoint else [])):
+            path = self.backup_dir / name
+            if not path.exists():
+                continue
+            try:
+                with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+                    state = {key: file[key] for key in file.files}
+            except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+                broken.append(f"{path}: {error}")
+                continue
+            if "run" not in state:
+                broken.append(f"{path}: it holds no state of a training")
+                continue
+            if broken:
+                text = f"BackupAndRestore goes on from the backup before the last, which cannot be read ({broken[0]})."
+                warnings.warn(text, VeraxWarning, stacklevel=2)
+            return state
+        if broken:
+            raise DataError(
+                "BackupAndRestore goes on from a backup.",
+                received=broken[0],
+                because="the file is not whole",
+                do="Delete it to train from the beginning.",
+            )
+        return None

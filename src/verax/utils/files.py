@@ -1,0 +1,279 @@
+"""Files from the network: fetched once, checked by their hash, and archives unpacked where they cannot do harm."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import tarfile
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from verax.errors import DataError, DownloadError, InputError, UnknownNameError
+from verax.frame.files import written_whole
+from verax.frame.interactive import is_interactive_logging_enabled
+from verax.utils.progbar import Progbar
+
+__all__ = ["get_file", "home"]
+
+_BLOCK = 1 << 20
+#: Seconds without an answer after which a server is given up.
+_PATIENCE = 30.0
+
+
+def home() -> Path:
+    """Where fetched files are kept: the environment variable VERAX_HOME, or ``~/.verax``."""
+    return Path(os.environ.get("VERAX_HOME") or "~/.verax").expanduser()
+
+
+def get_file(
+    fname: str | os.PathLike[str] | None = None,
+    origin: str | None = None,
+    untar: bool = False,
+    md5_hash: str | None = None,
+    file_hash: str | None = None,
+    cache_subdir: str = "datasets",
+    hash_algorithm: str = "auto",
+    extract: bool = False,
+    archive_format: str | Sequence[str] | None = "auto",
+    cache_dir: str | os.PathLike[str] | None = None,
+    force_download: bool = False,
+) -> str:
+    """Fetch a file once; afterwards, take it from the cache.
+
+    Args:
+        fname: Its name in the cache; the last part of ``origin`` when None.
+        origin: Where it is fetched from: ``https://...``, ``http://...``, ``ftp://...``, ``file://...``.
+        untar: ``extract`` with ``archive_format="tar"``.
+        md5_hash: ``file_hash`` by MD5.
+        file_hash: The hash it must have, in hexadecimal digits. A cached file with another one is fetched again.
+        cache_subdir: The folder in the cache; an absolute path is taken as it is.
+        hash_algorithm: ``"sha256"``, ``"md5"``, or ``"auto"``: by the number of digits.
+        extract: Unpack the archive beside it.
+        archive_format: ``"tar"`` (plain or compressed), ``"zip"``, a list of both, or ``"auto"``, which is both. None
+            unpacks nothing.
+        cache_dir: The cache; ``$VERAX_HOME`` or ``~/.verax`` when None. Then a file with the right hash in Keras'
+            cache (``$KERAS_HOME`` or ``~/.keras``) is used where it is.
+        force_download: Fetch it even if the cache has it.
+
+    Returns:
+        The path of the file, or of the folder it was unpacked to.
+
+    Raises:
+        DownloadError: It could not be fetched, or is another file than the hash says. The message names the place where
+            a copy from elsewhere is found.
+        DataError: An archive that cannot be read, or with members that would be written outside of its folder.
+        InputError: Arguments that name no file.
+
+    The file and the folder are written beside their places and moved there when they are complete.
+
+    Differs from Keras: an archive that is already unpacked is not unpacked again; one that reaches outside of its
+    folder is refused whole; an archive that cannot be read is an error and not a warning; Keras' cache is read only.
+    """
+    if md5_hash is not None and file_hash is None:
+        file_hash, hash_algorithm = md5_hash, "md5"
+    name = _name(fname, origin)
+    base = home() if cache_dir is None else Path(cache_dir).expanduser()
+    archive = extract or untar
+    target, folder = _places(base / cache_subdir, name, named=fname is not None, archive=archive)
+    fresh = False
+    if force_download or not (target.exists() and _is_whole(target, file_hash, hash_algorithm)):
+        other = None if force_download or cache_dir is not None else _in_keras_cache(cache_subdir, target, file_hash)
+        if other is not None and not archive:
+            return str(other)
+        if other is not None:
+            target = other
+        else:
+            _fetch(origin, target, file_hash, hash_algorithm)
+            fresh = True
+    if not archive:
+        return str(target)
+    formats = "tar" if untar else archive_format
+    if formats is not None and (fresh or not folder.exists()):
+        unpack(target, folder, formats)
+    return str(folder)
+
+
+def _name(fname: Any, origin: str | None) -> str:
+    asked = "get_file fetches origin and keeps it as fname."
+    name = os.fspath(fname) if fname else ""
+    if not name:
+        if not origin:
+            raise InputError(asked, received="neither", do="Pass origin='https://...'.")
+        name = os.path.basename(urllib.parse.urlsplit(origin).path)
+        if not name:
+            because = "the address ends in no name"
+            raise InputError(asked, received=f"origin={origin!r}", because=because, do="Pass fname.")
+    if os.path.basename(name) != name or name in (".", ".."):
+        because = "it is the name of a file, and no path"
+        raise InputError(asked, received=f"fname={name!r}", because=because, do="Say where with cache_subdir.")
+    return name
+
+
+def _places(folder: Path, name: str, *, named: bool, archive: bool) -> tuple[Path, Path]:
+    """Where the file is kept, and where it is unpacked: by Keras' names, so that its caches can be shared."""
+    if not archive:
+        return folder / name, folder / name
+    if named and "." in name:
+        return folder / name, folder / f"{name.split('.')[0]}_extracted"
+    return folder / f"{name}_archive", folder / name
+
+
+def _in_keras_cache(subdir: str, target: Path, file_hash: str | None) -> Path | None:
+    path = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / subdir / target.name
+    return path if file_hash and path.is_file() and _is_whole(path, file_hash, "auto") else None
+
+
+def _hasher(file_hash: str, algorithm: str) -> Any:
+    if algorithm == "auto":
+        algorithm = "sha256" if len(file_hash) == 64 else "md5"
+    if algorithm not in ("sha256", "md5"):
+        raise UnknownNameError.among("hash_algorithm", algorithm, ["sha256", "md5", "auto"])
+    return hashlib.new(algorithm, usedforsecurity=False)
+
+
+def _is_whole(path: Path, file_hash: str | None, algorithm: str) -> bool:
+    if file_hash is None:
+        return True
+    found = _hasher(file_hash, algorithm)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            found.update(block)
+    return found.hexdigest() == file_hash.lower()
+
+
+def _fetch(origin: str | None, target: Path, file_hash: str | None, algorithm: str) -> None:
+    found = None if file_hash is None else _hasher(file_hash, algorithm)
+    asked = f"{target.name} was to be fetched from {origin}."
+    by_hand = f"Fetch it where there is a network, and put it at {target}." + (
+        f" It must have the {found.name} hash {file_hash}." if found is not None else ""
+    )
+    if not origin:
+        raise InputError(
+            f"{target.name} is not in the cache.", received="no origin to fetch it from", do=f"Put it at {target}."
+        )
+    try:
+        done = 0
+        with written_whole(target) as file:
+            request = urllib.request.Request(origin, headers={"User-Agent": "verax"})
+            with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
+                for block in _shown(answer):
+                    done += file.write(block)
+                    if found is not None:
+                        found.update(block)
+            length = answer.headers.get("Content-Length")
+            if length and done != int(length):
+                raise DownloadError(asked, because=f"the connection ended after {done} of {length} bytes", do=by_hand)
+            if found is not None and found.hexdigest() != str(file_hash).lower():
+                raise DownloadError(
+                    asked,
+                    received=f"a file with the {found.name} hash {found.hexdigest()}",
+                    because=f"{file_hash} was expected: it is another file, or a part of it",
+                    do=by_hand,
+                )
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        if isinstance(error, DownloadError):
+            raise
+        reason = f"{error.code} {error.reason}" if isinstance(error, urllib.error.HTTPError) else ""
+        reason = reason or str(getattr(error, "reason", error))
+        raise DownloadError(asked, because=reason, do=by_hand) from error
+
+
+def _shown(answer: Any) -> Iterator[bytes]:
+    """The blocks of an answer; how far it is, where a person watches."""
+    length = answer.headers.get("Content-Length")
+    bar = Progbar(int(length) if length else None, verbose=int(is_interactive_logging_enabled()), unit_name="byte")
+    done = 0
+    while block := answer.read(_BLOCK):
+        done += len(block)
+        bar.update(done)
+        yield block
+
+
+# ---- archives --------------------------------------------------------------------------------------------------------
+
+
+def unpack(path: Path, folder: Path, formats: str | Sequence[str] = "auto") -> None:
+    """Unpack an archive into ``folder``, whole or not at all; what was there before is replaced."""
+    kinds = ["tar", "zip"] if formats == "auto" else [formats] if isinstance(formats, str) else list(formats)
+    for kind in kinds:
+        if kind not in ("tar", "zip"):
+            raise UnknownNameError.among("archive_format", kind, ["tar", "zip", "auto"])
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        if "tar" in kinds and tarfile.is_tarfile(path):
+            with tarfile.open(path) as archive:
+                _untar(archive, temporary)
+        elif "zip" in kinds and zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                for member in archive.infolist():
+                    link = stat.S_ISLNK(member.external_attr >> 16)
+                    _check_member(path, member.filename, "it is a link" if link else None)
+                archive.extractall(temporary)
+        else:
+            raise DataError(
+                f"{path} was to be unpacked.",
+                received=f"a file that is no {' or '.join(kinds)} archive",
+                do="Pass extract=False, or the archive_format it has.",
+            )
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.chmod(temporary, 0o755)
+        os.replace(temporary, folder)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        raise DataError(f"{path} was to be unpacked.", because=f"the archive is broken: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _untar(archive: tarfile.TarFile, folder: Path) -> None:
+    members = archive.getmembers()
+    for member in members:
+        harm = None
+        if not (member.isfile() or member.isdir() or member.issym() or member.islnk()):
+            harm = "it is a device"
+        elif member.issym():
+            harm = _outside(PurePosixPath(member.name).parent / member.linkname)
+        elif member.islnk():
+            harm = _outside(PurePosixPath(member.linkname))
+        _check_member(Path(str(archive.name)), member.name, harm)
+        member.mode = 0o755 if member.isdir() else 0o644
+        if hasattr(os, "getuid"):
+            member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
+    archive.extraction_filter = lambda member, place: member  # checked above
+    # Links last, so that no file is written through one.
+    archive.extractall(folder, sorted(members, key=lambda member: member.issym()))
+    inside = folder.resolve()
+    for member in members:
+        if member.issym() and not (folder / member.name).resolve().is_relative_to(inside):
+            _check_member(Path(str(archive.name)), member.name, "it links to what is outside of the folder")
+
+
+def _check_member(path: Path, name: str, harm: str | None) -> None:
+    harm = harm or _outside(PurePosixPath(name.replace("\\", "/")))
+    if harm is not None:
+        raise DataError(
+            f"{path} was to be unpacked.",
+            received=f"the member {name!r}",
+            because=harm,
+            do="Do not use this archive: a harmless one has no such members.",
+        )
+
+
+def _outside(path: PurePosixPath) -> str | None:
+    depth = 0
+    for part in path.parts:
+        depth += -1 if part == ".." else 0 if part == "." else 1
+        if depth < 0:
+            break
+    if path.is_absolute() or depth < 0 or (path.parts and ":" in path.parts[0]):
+        return "it would reach outside of the folder"
+    return None
