@@ -38,6 +38,7 @@ def _rows() -> list[Case]:
         Case("Dropout", lambda m: m.Dropout(0.4), steps, draws=True),
         Case("SpatialDropout1D", lambda m: m.SpatialDropout1D(0.4), steps, draws=True),
         Case("SpatialDropout2D", lambda m: m.SpatialDropout2D(0.4), image, draws=True),
+        Case("SpatialDropout3D", lambda m: m.SpatialDropout3D(0.4), volume, draws=True),
         Case("GaussianNoise", lambda m: m.GaussianNoise(0.4), steps, draws=True),
         Case("GaussianDropout", lambda m: m.GaussianDropout(0.4), steps, draws=True),
         Case("AlphaDropout", lambda m: m.AlphaDropout(0.4), steps, draws=True),
