@@ -189,3 +189,7 @@ def __getattr__(name: str) -> Any:
     )
     globals()[name] = made
     return made
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -81,6 +81,7 @@ def test_a_recomputed_network_keeps_less():
 
     def tall(remat):
         verax.utils.set_random_seed(0)
+        verax.utils.clear_session()  # equal automatic names, so that dictionaries by path are in one order
         parts = [[Dense(32, "tanh"), Dropout(0.2), *(Dense(32, "tanh") for _ in range(3))] for _ in range(3)]
         blocks = [remat(verax.Sequential(p, name=f"b{i}")) for i, p in enumerate(parts)]
         return verax.Sequential([verax.Input((32,)), *blocks])

@@ -9,7 +9,7 @@ import pytest
 import verax
 from tests.oracle import oracle
 from verax import utils
-from verax.errors import DataError, FrozenError, InputError, UnknownNameError
+from verax.errors import FrozenError, InputError, UnknownNameError
 
 
 @pytest.mark.parametrize(
@@ -139,5 +139,5 @@ def test_batches_are_packed_and_unpacked_as_in_keras(given):
         back = keras.utils.unpack_x_y_sample_weight(expected)
     assert utils.pack_x_y_sample_weight(*given) == expected
     assert utils.unpack_x_y_sample_weight(expected) == back
-    with pytest.raises(DataError, match="tuple of 4"):
+    with pytest.raises(InputError, match="tuple of 4"):
         utils.unpack_x_y_sample_weight((1, 2, 3, 4))

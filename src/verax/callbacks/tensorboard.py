@@ -185,9 +185,9 @@ class TensorBoard(Callback):
 
     def _write_model(self) -> None:
         """The configuration, where it can be had: a layer may hold what JSON has no form for."""
-        from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata  # pyright: ignore[reportMissingImports]
-        from tensorboardX.proto.tensor_pb2 import TensorProto  # pyright: ignore[reportMissingImports]
-        from tensorboardX.proto.types_pb2 import DT_STRING  # pyright: ignore[reportMissingImports]
+        from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata  # pyright: ignore
+        from tensorboardX.proto.tensor_pb2 import TensorProto  # pyright: ignore
+        from tensorboardX.proto.types_pb2 import DT_STRING  # pyright: ignore
 
         with contextlib.suppress(InputError, TypeError):
             text = self.model.to_json().encode()

@@ -16,7 +16,7 @@ from verax.frame.variable import Variable
 if TYPE_CHECKING:
     from verax.frame.layer import Layer
 
-__all__ = ["carry", "is_built", "lift"]
+__all__ = ["carry", "is_built", "lift", "numbered"]
 
 
 def lift(transform: Callable[..., Any], layer: Layer) -> Callable[..., Any]:
@@ -97,9 +97,10 @@ def carry(
         marks = {str(i): inner.masks[id(leaf)][1] for i, leaf in enumerate(ends) if id(leaf) in inner.masks}
         links = {str(i): inner.links[id(leaf)] for i, leaf in enumerate(ends) if id(leaf) in inner.links}
         inners.append((inner, {i: kind for i, (_, kind, _) in links.items()}, same))
+        number = numbered(inner.tree)
         return output, (
-            {str(i): value for i, value in inner.updates.items()},
-            {str(i): value for i, (value, _) in inner.followed.items()},
+            {number[i]: value for i, value in inner.updates.items()},
+            {number[i]: value for i, (value, _) in inner.followed.items()},
             inner.penalties,
             marks,
             {i: logits for i, (_, _, logits) in links.items()},
@@ -110,10 +111,11 @@ def carry(
     if inner.draws != outer.draws:
         outer.check_trace("a layer drew")
         outer.draws = inner.draws
-    for i, value in updates.items():
-        outer.assign(inner.tree.variables[int(i)][0], value)
-    for i, value in followed.items():
-        outer.followed[int(i)] = (value, inner.followed[int(i)][1])
+    ids = list(inner.tree.variables)
+    for n, value in updates.items():
+        outer.assign(inner.tree.variables[ids[int(n)]][0], value)
+    for n, value in followed.items():
+        outer.followed[ids[int(n)]] = (value, inner.followed[ids[int(n)]][1])
     for path, value in penalties.items():
         outer.penalize(path, value)
     leaves = jax.tree.leaves(output)
@@ -122,6 +124,11 @@ def carry(
     for i, value in logits.items():
         outer.links[id(leaves[int(i)])] = (leaves[int(i)], kinds[i], value)
     return output, same
+
+
+def numbered(tree: Tree) -> dict[int, str]:
+    """id of a variable -> its number in the tree: the same program from the same model, whatever Python's ids are."""
+    return {i: f"{n:06d}" for n, i in enumerate(tree.variables)}
 
 
 def is_built(layer: Layer) -> bool:

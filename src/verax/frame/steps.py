@@ -11,7 +11,7 @@ from jax import lax
 
 from verax.frame.current import active_frame
 from verax.frame.frame import Frame
-from verax.frame.lift import carry
+from verax.frame.lift import carry, numbered
 from verax.frame.tree import Tree
 
 __all__ = ["scan_layers"]
@@ -37,7 +37,10 @@ def scan_layers(
     """
     outer = cast("Frame", active_frame())
     kept = [v for layer in layers for v, _ in Tree.of(layer).variables.values() if not v.trainable]
-    place_of = {str(id(variable)): str(i) for i, variable in enumerate(kept)}
+    for variable in kept:  # the tree knows layers that were built a moment ago
+        outer.held(variable)
+    number = numbered(outer.tree)
+    place_of = {number[id(variable)]: str(i) for i, variable in enumerate(kept)}
 
     def transform(run: Callable[..., Any]) -> Callable[..., Any]:
         def scanned(values: Any, key: jax.Array | None, first: Any, inputs: Any) -> Any:
@@ -45,7 +48,6 @@ def scan_layers(
                 (carried, weights), (number, x) = before, at
                 step_key = None if key is None else jax.random.fold_in(key, number)
                 (carried, y), (updates, followed, penalties, _, _) = run((weights, {}), step_key, carried, x)
-                # By place, not by identity: a program is the same whenever it is traced.
                 changed, followed = ({place_of[i]: v for i, v in found.items()} for found in (updates, followed))
                 return (carried, {**weights, **changed}), (y, followed, penalties, dict.fromkeys(changed, ()))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from verax.errors import FrameError
 from verax.frame.frame import Outcome, call, values
 from verax.frame.layer import Layer
 from verax.frame.mode import Mode
-from verax.frame.policy import is_float
+from verax.frame.policy import global_policy, is_float, set_global_policy
 from verax.frame.symbolic import SymbolicTensor, infer_spec, is_symbolic
 from verax.testing.faults import Faults, difference
 
@@ -200,17 +200,29 @@ def _check_forms(faults: Faults, layer: Layer, args: Any, infer: Outcome) -> Non
                         f"its mask has shape {mask.shape}, its output {leaf.shape}",
                         "Give the output's mask in compute_mask.",
                     )
-    with faults.trying("dtype", "it cannot be made with dtype='mixed_bfloat16'", "Pass **kwargs to super().__init__."):
-        half = type(layer).from_config({**layer.get_config(), "dtype": "mixed_bfloat16"})
-        output = half(*args)
+    with faults.trying("dtype", "it cannot be made under the policy 'mixed_bfloat16'", "Compute in the input's dtype."):
+        kept = global_policy()
+        set_global_policy("mixed_bfloat16")
+        try:
+            output = type(layer).from_config(_without_dtypes(layer.get_config()))(*args)
+        finally:
+            set_global_policy(kept)
         wrong = [leaf.dtype for leaf in jax.tree.leaves(output) if is_float(leaf.dtype) and leaf.dtype != "bfloat16"]
         floats = [a for a in jax.tree.leaves(args) if is_float(a.dtype)]
         if wrong and floats and layer.autocast:
             faults.add(
                 "dtype",
-                f"with dtype='mixed_bfloat16' its output is {wrong[0]}",
+                f"under the policy 'mixed_bfloat16' its output is {wrong[0]}",
                 "Read weights in call, and make constants in x.dtype.",
             )
+
+
+def _without_dtypes(config: Any) -> Any:
+    """A configuration, and those of the layers in it, that leaves the dtype to the global policy."""
+    if isinstance(config, dict):
+        pairs = cast("dict[str, Any]", config).items()
+        return {key: _without_dtypes(value) for key, value in pairs if key != "dtype"}
+    return [_without_dtypes(value) for value in cast("list[Any]", config)] if isinstance(config, list) else config
 
 
 def _again(again: Layer, layer: Layer, args: Any, output: Any, tolerance: float) -> str:

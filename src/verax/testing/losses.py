@@ -16,7 +16,7 @@ __all__ = ["check_loss"]
 _MEANS = ("sum", "sum_over_batch_size", "mean")
 
 
-def check_loss(loss: Loss, y_true: Any, y_pred: Any, *, tolerance: float = 1e-5) -> None:
+def check_loss(loss: Loss, y_true: Any, y_pred: Any, *, mixes_rows: bool = False, tolerance: float = 1e-5) -> None:
     """Check a loss on targets and predictions of at least four rows that differ.
 
     Tried are: one value (or more: tokens) for every row, which depends on no other row; finite values and gradients;
@@ -26,6 +26,7 @@ def check_loss(loss: Loss, y_true: Any, y_pred: Any, *, tolerance: float = 1e-5)
     Args:
         loss: The loss.
         y_true, y_pred: (rows, ...) targets and predictions.
+        mixes_rows: Whether a row's value may depend on the other rows of its batch, as in losses of pairs.
         tolerance: Relative and absolute, for numbers that should be equal.
 
     Raises:
@@ -47,7 +48,7 @@ def check_loss(loss: Loss, y_true: Any, y_pred: Any, *, tolerance: float = 1e-5)
     with faults.trying("call", "it cannot be called", "Mend call(y_true, y_pred)."):
         values = loss.per_example(y_true, y_pred)
     if values is not None:
-        _check_rows(faults, loss, y_true, y_pred, values, tolerance)
+        _check_rows(faults, loss, y_true, y_pred, values, mixes_rows, tolerance)
         _check_numbers(faults, loss, y_true, y_pred, values, tolerance)
         if loss.reduction in _MEANS and "reduces" not in faults.found and loss.counted(y_true) is None:
             with faults.trying("weights", "it cannot be weighted", "Do not override __call__."):
@@ -62,7 +63,9 @@ def check_loss(loss: Loss, y_true: Any, y_pred: Any, *, tolerance: float = 1e-5)
     faults.raise_if_any()
 
 
-def _check_rows(faults: Faults, loss: Loss, y_true: Any, y_pred: Any, values: jax.Array, tolerance: float) -> None:
+def _check_rows(
+    faults: Faults, loss: Loss, y_true: Any, y_pred: Any, values: jax.Array, mixes_rows: bool, tolerance: float
+) -> None:
     rows = y_pred.shape[0]
     own = jnp.ndim(loss.call(y_true.astype(y_pred.dtype) if y_pred.dtype != y_true.dtype else y_true, y_pred))
     if own == 0:
@@ -71,6 +74,8 @@ def _check_rows(faults: Faults, loss: Loss, y_true: Any, y_pred: Any, values: ja
             "call returns a scalar for the whole batch",
             "Return one value a row: leave the mean over rows to Verax.",
         )
+        return
+    if mixes_rows:
         return
     for few in {1, max(1, rows // 2)}:
         with faults.trying("rows", f"it fails on {few} of the rows", "Compute each row by itself."):
