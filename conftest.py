@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import resource
+from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -27,6 +30,26 @@ settings.load_profile("verax")
 def _seeded():
     """Every test starts from the same global seed, whatever ran before it."""
     verax.utils.set_random_seed(20)
+
+
+#: At how many bytes of this process compiled programs are let go of.
+_LEAST = 2 << 30
+_room = {"limit": _LEAST}
+
+
+def _used() -> int:
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * resource.getpagesize() if statm.exists() else 0
+
+
+@pytest.fixture(autouse=True)
+def _bounded_memory():
+    """Programs of earlier tests are forgotten when they fill memory: several processes must fit beside each other."""
+    yield
+    if _used() > _room["limit"]:
+        jax.clear_caches()
+        gc.collect()
+        _room["limit"] = max(_LEAST, _used() + (1 << 29))
 
 
 @pytest.fixture(autouse=True)

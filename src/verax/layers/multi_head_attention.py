@@ -10,17 +10,20 @@ from typing import Any, Unpack
 import jax
 import jax.numpy as jnp
 
-from verax import constraints, initializers, regularizers
+from verax import regularizers
 from verax.errors import InputError, ShapeError
 from verax.frame.settings import is_flash_attention_enabled
 from verax.layers.attention import dropped
-from verax.layers.base import Layer, LayerArguments, check_rate, layer_registry
+from verax.layers.base import Layer, LayerArguments, check_rate, given, keep_parts, layer_registry
 from verax.layers.einsum_dense import EinsumDense
 from verax.ops.attention import AttendedAxes, attend, attention_weights, both, distances, flash_reason
 
 __all__ = ["GroupQueryAttention", "MultiHeadAttention"]
 
 Shape = tuple[int | None, ...]
+
+#: What every projection is made with.
+_PARTS = [f"{of}_{kind}" for of in ("kernel", "bias") for kind in ("initializer", "regularizer", "constraint")]
 
 
 class _Heads(Layer):
@@ -40,22 +43,17 @@ class _Heads(Layer):
         self,
         heads: tuple[int, int],
         sizes: tuple[int, int],
+        *,
         dropout: float,
         use_bias: bool,
         sliding_window: int | None,
         flash_attention: bool | None,
-        kernel_initializer: Any,
-        bias_initializer: Any,
-        kernel_regularizer: Any,
-        bias_regularizer: Any,
         activity_regularizer: Any,
-        kernel_constraint: Any,
-        bias_constraint: Any,
         use_gate: bool,
         seed: int | None,
-        **kwargs: Unpack[LayerArguments],
+        **others: Any,
     ):
-        super().__init__(**kwargs)
+        super().__init__(**keep_parts(self, others))
         self._heads, self._sizes = heads, sizes
         self.dropout = check_rate(dropout, "dropout")
         self.use_bias = use_bias
@@ -68,13 +66,7 @@ class _Heads(Layer):
                 because="flash attention never holds the probabilities that dropout acts on",
                 do="Leave one of the two out.",
             )
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
         self.of_projections = regularizers.get(activity_regularizer)
-        self.kernel_constraint = constraints.get(kernel_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
         self.use_gate = use_gate
         self.seed = seed
 
@@ -151,13 +143,8 @@ class _Heads(Layer):
             (*(None for _ in kept[1:]), *outputs),
             activation,
             made if self.use_bias else None,
-            self.kernel_initializer,
-            self.bias_initializer,
-            self.kernel_regularizer,
-            self.bias_regularizer,
-            self.kernel_constraint,
-            self.bias_constraint,
-            self.of_projections,
+            activity_regularizer=self.of_projections,
+            **{part: getattr(self, part) for part in _PARTS},
             name=name,
             dtype=self.dtype_policy,
         )
@@ -289,27 +276,13 @@ class MultiHeadAttention(_Heads):
         seed: int | None = None,
         **kwargs: Unpack[LayerArguments],
     ):
-        self.num_heads = _positive(self, "num_heads", num_heads)
-        self.key_dim = _positive(self, "key_dim", key_dim)
+        arguments = given(locals())
+        self.num_heads = _positive(self, "num_heads", arguments.pop("num_heads"))
+        self.key_dim = _positive(self, "key_dim", arguments.pop("key_dim"))
+        value_dim = arguments.pop("value_dim")
         self.value_dim = self.key_dim if value_dim is None else _positive(self, "value_dim", value_dim)
-        super().__init__(
-            (self.num_heads, self.num_heads),
-            (self.key_dim, self.value_dim),
-            dropout,
-            use_bias,
-            sliding_window,
-            flash_attention,
-            kernel_initializer,
-            bias_initializer,
-            kernel_regularizer,
-            bias_regularizer,
-            activity_regularizer,
-            kernel_constraint,
-            bias_constraint,
-            use_gate,
-            seed,
-            **kwargs,
-        )
+        del arguments["output_shape"], arguments["attention_axes"]
+        super().__init__((self.num_heads, self.num_heads), (self.key_dim, self.value_dim), **arguments)
         if output_shape is not None:
             self.output_shape = (output_shape,) if isinstance(output_shape, int) else tuple(output_shape)
         self.attention_axes = (attention_axes,) if isinstance(attention_axes, int) else attention_axes
@@ -357,9 +330,10 @@ class GroupQueryAttention(_Heads):
         seed: int | None = None,
         **kwargs: Unpack[LayerArguments],
     ):
-        self.head_dim = _positive(self, "head_dim", head_dim)
-        self.num_query_heads = _positive(self, "num_query_heads", num_query_heads)
-        self.num_key_value_heads = _positive(self, "num_key_value_heads", num_key_value_heads)
+        arguments = given(locals())
+        self.head_dim = _positive(self, "head_dim", arguments.pop("head_dim"))
+        self.num_query_heads = _positive(self, "num_query_heads", arguments.pop("num_query_heads"))
+        self.num_key_value_heads = _positive(self, "num_key_value_heads", arguments.pop("num_key_value_heads"))
         if num_query_heads % num_key_value_heads:
             raise InputError(
                 "GroupQueryAttention was made.",
@@ -367,24 +341,8 @@ class GroupQueryAttention(_Heads):
                 because="each head of keys serves the same number of query heads",
                 do="Use a divisor of num_query_heads.",
             )
-        super().__init__(
-            (self.num_query_heads, self.num_key_value_heads),
-            (self.head_dim, self.head_dim),
-            dropout,
-            use_bias,
-            sliding_window,
-            flash_attention,
-            kernel_initializer,
-            bias_initializer,
-            kernel_regularizer,
-            bias_regularizer,
-            activity_regularizer,
-            kernel_constraint,
-            bias_constraint,
-            use_gate,
-            seed,
-            **kwargs,
-        )
+        heads = self.num_query_heads, self.num_key_value_heads
+        super().__init__(heads, (self.head_dim, self.head_dim), **arguments)
 
 
 layer_registry.add(GroupQueryAttention, "GroupedQueryAttention")  # the name in Keras' configurations
