@@ -40,7 +40,7 @@ types: $(TEST)
 	$(BIN)/basedpyright
 	$(BIN)/basedpyright --project pyrightconfig.strict.json
 
-# Two processes: most of a test's time is compiling, which one process does one program at a time.
+# Four processes: most of a test's time is compiling, which one process does one program at a time.
 unit: $(TEST)
 	$(BIN)/python -m pytest tests --numprocesses 4 --dist loadfile
 

@@ -179,7 +179,7 @@ def option() -> list[Pair]:
         without = fits("convnet")
     finally:
         compiler._accepted = accepted
-    return [("YNNPACK for reductions only, convnet, a step of fit", without, fits("convnet"))]
+    return [("YNNPACK for all but convolutions, convnet, a step of fit", without, fits("convnet"))]
 
 
 def packing() -> list[Pair]:

@@ -15,9 +15,9 @@ from verax.frame.speed import fast_kernels
 
 __all__ = ["Programs", "compiler_options"]
 
-#: On a CPU XLA hands convolutions to YNNPACK, which is several times slower at them than Eigen; at reductions it is
-#: several times faster. See docs/performance.md.
-_CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
+#: On a CPU XLA hands convolutions to YNNPACK, which is several times slower at them than Eigen; at reductions and at
+#: products with a transposed matrix it is several times faster. See docs/performance.md.
+_CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
 
 
 def compiler_options() -> dict[str, str]:
