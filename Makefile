@@ -42,7 +42,7 @@ types: $(TEST)
 
 # Four processes: most of a test's time is compiling, which one process does one program at a time.
 unit: $(TEST)
-	$(BIN)/python -m pytest tests --numprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest tests --numprocesses 4 --dist worksteal
 
 doctest: $(TEST)
 	$(BIN)/python -m pytest --doctest-modules src
