@@ -40,7 +40,7 @@ def check_metric(metric: Metric, *data: Any, counts: bool = True, tolerance: flo
     Traceback (most recent call last):
       ...
     verax.testing.faults.CheckError: Batchwise 'batchwise' has 2 faults.
-      split: cut into other batches, the same rows give another value: 1.5 at most. Return sums over rows from tally, which add up; take what is not a sum in finish.
+      split: cut into other batches, the same rows give another value: 2 at most. Return sums over rows from tally, which add up; take what is not a sum in finish.
       weights: a row of weight 0 still counts: 1 at most. Multiply what each row adds by its weight.
     """  # noqa: E501, a message is one line
     rows = [np.asarray(d) for d in data]
