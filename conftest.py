@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import sys
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -27,9 +28,20 @@ settings.load_profile("verax")
 
 
 @pytest.fixture(autouse=True)
-def _seeded():
-    """Every test starts from the same global seed, whatever ran before it."""
+def _as_in_a_new_process():
+    """Every test starts from the same seed, names and settings, here and in Keras, whatever ran before it."""
+    verax.utils.clear_session(free_memory=False)
     verax.utils.set_random_seed(20)
+    config = verax.config
+    config.set_dtype_policy(None)
+    config.set_floatx("float32")
+    config.set_epsilon(1e-7)
+    config.set_image_data_format("channels_last")
+    config.enable_flash_attention()
+    config.set_max_epochs(None)
+    config.set_max_steps_per_epoch(None)
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.clear_session(free_memory=False)
 
 
 #: At how many bytes of this process compiled programs are let go of.

@@ -224,3 +224,37 @@ def test_a_stateless_scope_inside_jit_and_grad():
     with pytest.raises(InputError, match="begin with a variable"):
         verax.StatelessScope([("kernel", np.ones(3))])
     np.testing.assert_array_equal(layer.kernel, before)
+
+
+def test_epsilon_reaches_losses_metrics_and_constraints_as_in_keras():
+    y, p = np.float32([[1, 0, 0], [0, 2, 0]]), np.float32([[0.9999, 0.0, 0.0001], [0, 1, 0]])
+    parts = {
+        "losses": ["mean_absolute_percentage_error", "mean_squared_logarithmic_error", "poisson", "kl_divergence",
+                   "binary_crossentropy", "categorical_crossentropy", "cosine_similarity"],
+    }  # fmt: skip
+
+    def run(k):
+        found = [np.asarray(getattr(k.losses, name)(y / 2, p)) for name in parts["losses"]]
+        found.append(np.asarray(k.losses.Dice(axis=(0, 1))(y / 2, p)))
+        score = k.metrics.F1Score(threshold=0.5)
+        score.update_state(np.float32([[1, 0], [0, 1]]), np.float32([[0.9, 0.8], [0.1, 0.2]]))
+        found.append(np.asarray(score.result()))
+        found.append(np.asarray(k.constraints.UnitNorm()(np.float32([[0.01], [0.0]]))))
+        return found
+
+    with oracle() as keras:
+        before = keras.config.epsilon()
+        keras.config.set_epsilon(1e-2)
+        try:
+            expected = run(keras)
+        finally:
+            keras.config.set_epsilon(before)
+    usual = run(verax)
+    config.set_epsilon(1e-2)
+    try:
+        found = run(verax)
+    finally:
+        config.set_epsilon(before)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
+    assert sum(not np.allclose(a, b, rtol=1e-4) for a, b in zip(found, usual, strict=True)) >= 7

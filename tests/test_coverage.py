@@ -39,11 +39,10 @@ def test_every_reason_is_about_a_name():
 
 
 def test_the_table_of_comparisons_is_as_long_as_it_should_be():
-    from tests import test_activations, test_constraints, test_initializers, test_regularizers
+    from tests import test_activations, test_constraints, test_regularizers
     from tests.layers.cases import CASES
     from tests.losses import test_oracle as losses
     from tests.metrics import test_oracle as metrics
 
     tables = (CASES, losses.CASES, metrics.CASES, test_activations.CASES, test_regularizers.CASES)
     assert sum(map(len, tables)) + len(test_constraints.CASES) >= 600
-    assert test_initializers

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from verax.frame.registry import Registry
+from verax.frame.settings import epsilon
 
 __all__ = [
     "Constraint",
@@ -25,9 +26,6 @@ __all__ = [
     "serialize",
     "unit_norm",
 ]
-
-# Keras adds this to a norm before dividing by it.
-_EPSILON = 1e-7
 
 
 class Constraint:
@@ -88,7 +86,7 @@ class MaxNorm(Constraint):
 
     def __call__(self, w: jax.Array) -> jax.Array:
         norm = _norm(w, self.axis)
-        return w * (jnp.clip(norm, 0.0, self.max_value) / (_EPSILON + norm))
+        return w * (jnp.clip(norm, 0.0, self.max_value) / (epsilon() + norm))
 
 
 class UnitNorm(Constraint):
@@ -105,7 +103,7 @@ class UnitNorm(Constraint):
         self.axis = axis
 
     def __call__(self, w: jax.Array) -> jax.Array:
-        return w / (_EPSILON + _norm(w, self.axis))
+        return w / (epsilon() + _norm(w, self.axis))
 
 
 class MinMaxNorm(Constraint):
@@ -130,7 +128,7 @@ class MinMaxNorm(Constraint):
     def __call__(self, w: jax.Array) -> jax.Array:
         norm = _norm(w, self.axis)
         wanted = self.rate * jnp.clip(norm, self.min_value, self.max_value) + (1 - self.rate) * norm
-        return w * (wanted / (_EPSILON + norm))
+        return w * (wanted / (epsilon() + norm))
 
 
 def _norm(w: jax.Array, axis: int | Sequence[int]) -> jax.Array:

@@ -22,7 +22,7 @@ from jax.core import Tracer
 from verax.errors import FrameError, InputError
 from verax.frame.current import active_frame, inferring
 from verax.frame.names import automatic_name
-from verax.frame.seeds import next_key, next_seed
+from verax.frame.seeds import next_key, next_seed, seeded
 from verax.frame.settings import floatx
 from verax.ops.lifted import lift_function
 
@@ -112,8 +112,7 @@ def _drawn(seed: int | None) -> jax.Array:
     frame = active_frame()
     assert frame is not None
     layer = frame.stack[-1][0] if frame.stack else frame.tree.root
-    key = frame.draw_key(layer)
-    return key if seed is None else jax.random.fold_in(key, seed & 0x7FFFFFFF)
+    return seeded(frame.draw_key(layer), seed)
 
 
 def _key(seed: Any) -> jax.Array:

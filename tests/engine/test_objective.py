@@ -182,3 +182,18 @@ def test_half_precision_is_summed_in_float32():
     x = jnp.ones((4096, 1), jnp.bfloat16)
     total, tallies = observe(made, x, jnp.zeros((4096, 1)))
     assert (total, float(tallies["loss"]["out"].sum)) == (1.0, 4096.0)  # in bfloat16 the sum would stop at 256
+
+
+def test_a_mask_of_steps_beside_a_loss_of_one_value_a_row():
+    """The third row has no step that counts; the others count once, however many of their steps do."""
+
+    def of_rows(y_true, y_pred):
+        return jnp.sum((y_true - y_pred) ** 2, axis=-1)
+
+    for weight, expected in ((None, 14 / 2), (W, 131 / 2)):
+        made = objective(Term("loss", of_rows, 0), model=Identity(masked=True))
+        total, tallies = observe(made, X, Y, weight)
+        assert total == pytest.approx(expected)
+        parts = [observe(made, X[i : i + 1], Y[i : i + 1], None if weight is None else weight[i : i + 1])[1]
+                 for i in range(3)]  # fmt: skip
+        assert fold([p["loss"] for p in parts]).mean == pytest.approx(fold([tallies["loss"]]).mean)

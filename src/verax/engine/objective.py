@@ -175,7 +175,7 @@ def _term_tally(term: Term, output: Any, target: Any, weight: Any, outcome: Outc
         clipped = None if term.clipped is None else term.clipped(target, _float32(output))
         clipped = None if clipped is None else jnp.sum(clipped.astype(jnp.float32))
     values = _float32(values)
-    mask = _like(outcome.masks[term.output], values)
+    mask = _like(_of_rows(outcome.masks[term.output], values), values)
     counted = _like(None if term.counted is None else term.counted(target), values)
     if counted is not None:
         mask = counted if mask is None else mask * counted
@@ -222,6 +222,13 @@ def _float32(value: Any) -> Any:
 
 def _floats(sums: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), sums)
+
+
+def _of_rows(mask: Any, values: jax.Array) -> Any:
+    """A mask of steps for a loss with one value a row: a row counts where any of its steps does."""
+    if mask is None or mask.ndim <= values.ndim:
+        return mask
+    return jnp.any(mask != 0, axis=tuple(range(values.ndim, mask.ndim)))
 
 
 def _like(weight: Any, values: jax.Array) -> jax.Array | None:

@@ -22,7 +22,7 @@ from verax.frame.mode import Mode
 from verax.frame.names import automatic_name
 from verax.frame.policy import DTypePolicy
 from verax.frame.remat import ALWAYS, call_again, chosen, remat
-from verax.frame.seeds import next_key
+from verax.frame.seeds import next_key, seeded
 from verax.frame.symbolic import SymbolicTensor, infer_spec, is_symbolic, symbolic_call
 from verax.frame.variable import Variable
 
@@ -178,9 +178,9 @@ class Layer(Holder):
         """Add a scalar penalty to the objective of the pass; only inside ``call``."""
         self._frame("add_loss").penalize(self.path or self.name, jnp.asarray(value))
 
-    def draw_key(self) -> jax.Array:
-        """A key for the next draw: the same for the same pass and place, whatever the feeding."""
-        return self._frame("draw_key").draw_key(self)
+    def draw_key(self, seed: int | None = None) -> jax.Array:
+        """A key for the next draw: the same for the same pass, place and seed, whatever the feeding."""
+        return seeded(self._frame("draw_key").draw_key(self), seed)
 
     def by_mode(self, effect: str, *, train: Callable[[], Any], infer: Callable[[], Any], frozen: bool = False) -> Any:
         """``train()`` or ``infer()``, by the mode of the pass for ``effect``; a traced flag selects between both."""

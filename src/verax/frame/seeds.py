@@ -10,7 +10,7 @@ from collections import Counter
 import jax
 import numpy as np
 
-__all__ = ["next_key", "next_seed", "path_hash", "set_random_seed"]
+__all__ = ["next_key", "next_seed", "path_hash", "seeded", "set_random_seed"]
 
 _state: dict[str, int] = {}
 _taken: Counter[str] = Counter()
@@ -42,6 +42,11 @@ def next_seed(stream: str = "") -> int:
 def next_key(stream: str = "") -> jax.Array:
     """The next key of a stream of the global source."""
     return jax.random.key(next_seed(stream))
+
+
+def seeded(key: jax.Array, seed: int | None) -> jax.Array:
+    """``key``, and another key for another seed."""
+    return key if seed is None else jax.random.fold_in(key, seed & 0x7FFFFFFF)
 
 
 def path_hash(path: str) -> int:

@@ -83,7 +83,7 @@ def epsilon() -> float:
 
 
 def set_epsilon(value: float) -> None:
-    """Set the small constant that operations of ``ops`` take where they are given none."""
+    """Set the small constant of operations, losses, metrics and constraints, for programs traced from now on."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
         raise InputError("set_epsilon was called.", received=repr(value), because="it is a positive number")
     _now.epsilon = float(value)

@@ -109,14 +109,9 @@ def dropped(layer: Any, weights: jax.Array) -> jax.Array:
     """Attention weights as the layer's rate, seed and mode want them."""
     if layer.dropout == 0.0:
         return weights
-
-    def train() -> jax.Array:
-        key = layer.draw_key()
-        return drop(
-            weights, layer.dropout, key if layer.seed is None else jax.random.fold_in(key, layer.seed & 0x7FFFFFFF)
-        )
-
-    return layer.by_mode("dropout", train=train, infer=lambda: weights)
+    return layer.by_mode(
+        "dropout", train=lambda: drop(weights, layer.dropout, layer.draw_key(layer.seed)), infer=lambda: weights
+    )
 
 
 def _inputs(layer: Layer, inputs: Any) -> tuple[Any, Any, Any]:

@@ -27,6 +27,7 @@ __all__ = [
     "along_axis",
     "as_float",
     "check_rate",
+    "check_seed",
     "each_axis",
     "given",
     "image_format",
@@ -113,6 +114,13 @@ def check_rate(rate: float, argument: str = "rate") -> float:
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
         raise InputError(f"{argument} was given.", received=repr(rate), because="a probability lies between 0 and 1")
     return float(rate)
+
+
+def check_seed(layer: Layer, seed: int | None) -> int | None:
+    """The seed of a layer that draws, checked."""
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+        raise InputError(f"{type(layer).__name__} was made.", received=f"seed={seed!r}", because="a seed is an int")
+    return seed
 
 
 @layer_registry.add

@@ -239,11 +239,7 @@ class Cell(Layer):
             return None
         ones = jnp.ones_like(like)
 
-        def train() -> jax.Array:
-            key = self.draw_key()
-            return dropout(ones, rate, key if self.seed is None else jax.random.fold_in(key, self.seed & 0x7FFFFFFF))
-
-        return self.by_mode("dropout", train=train, infer=lambda: ones)
+        return self.by_mode("dropout", train=lambda: dropout(ones, rate, self.draw_key(self.seed)), infer=lambda: ones)
 
 
 def seen(state: jax.Array, keep: jax.Array | None) -> jax.Array:

@@ -108,7 +108,7 @@ class JaxLayer(Layer):
         offered = {
             "params": self._params.values,
             "state": self._state.values,
-            "rng": lambda: self.call_rng(self._key() if training else None),
+            "rng": lambda: self.call_rng(self.draw_key(self.seed) if training else None),
             "inputs": lambda: inputs,
             "training": lambda: training,
         }
@@ -125,10 +125,6 @@ class JaxLayer(Layer):
     def init_rng(self, key: jax.Array) -> Any:
         """What ``init_fn`` gets as ``rng``."""
         return key
-
-    def _key(self) -> jax.Array:
-        key = self.draw_key()
-        return key if self.seed is None else jax.random.fold_in(key, self.seed & 0x7FFFFFFF)
 
     def _initial(self, input_shape: Any) -> tuple[Any, Any]:
         if self.init_fn is None:

@@ -16,6 +16,7 @@ from verax.layers.base import (
     LayerArguments,
     as_float,
     check_rate,
+    check_seed,
     image_format,
     layer_registry,
 )
@@ -34,20 +35,13 @@ __all__ = [
 
 
 class _Noise(Layer):
-    """A layer that draws in training: the seed, and the key of a draw."""
+    """A layer that draws in training, and its seed."""
 
     supports_masking = True
 
     def __init__(self, seed: int | None, **kwargs: Unpack[LayerArguments]):
         super().__init__(**kwargs)
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-            raise InputError(f"{type(self).__name__} was made.", received=f"seed={seed!r}", because="a seed is an int")
-        self.seed = seed
-
-    def noise_key(self) -> jax.Array:
-        """The key of the next draw; another for another seed."""
-        key = self.draw_key()
-        return key if self.seed is None else jax.random.fold_in(key, self.seed & 0x7FFFFFFF)
+        self.seed = check_seed(self, seed)
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array, noise_shape: tuple[int, ...] | None = None) -> jax.Array:
@@ -95,7 +89,7 @@ class Dropout(_Noise):
         return self.by_mode("dropout", train=lambda: self._drop(x), infer=lambda: x)
 
     def _drop(self, x: jax.Array) -> jax.Array:
-        return dropout(x, self.rate, self.noise_key(), self._mask_shape(x))
+        return dropout(x, self.rate, self.draw_key(self.seed), self._mask_shape(x))
 
     def _mask_shape(self, x: jax.Array) -> tuple[int, ...]:
         if self.noise_shape is None:
@@ -195,7 +189,7 @@ class GaussianNoise(_Noise):
             return x
         return self.by_mode(
             "noise",
-            train=lambda: x + self.stddev * jax.random.normal(self.noise_key(), x.shape, x.dtype),
+            train=lambda: x + self.stddev * jax.random.normal(self.draw_key(self.seed), x.shape, x.dtype),
             infer=lambda: x,
         )
 
@@ -221,7 +215,7 @@ class GaussianDropout(_Noise):
         stddev = math.sqrt(self.rate / (1.0 - self.rate))
         return self.by_mode(
             "dropout",
-            train=lambda: x * (1.0 + stddev * jax.random.normal(self.noise_key(), x.shape, x.dtype)),
+            train=lambda: x * (1.0 + stddev * jax.random.normal(self.draw_key(self.seed), x.shape, x.dtype)),
             infer=lambda: x,
         )
 
@@ -255,7 +249,7 @@ class AlphaDropout(Dropout):
         low = -1.0507009873554805 * 1.6732632423543772
         kept = kept_fraction(self.rate)
         a = (kept * (1.0 + (1.0 - kept) * low**2)) ** -0.5
-        keep = draw_mask(self.noise_key(), self.rate, self._mask_shape(x))
+        keep = draw_mask(self.draw_key(self.seed), self.rate, self._mask_shape(x))
         return a * jnp.where(keep, x, jnp.full_like(x, low)) - a * low * (1.0 - kept)
 
 

@@ -10,6 +10,7 @@ from verax.errors import InputError
 from verax.layers.base import LayerArguments, add_part, as_float, given, layer_registry
 from verax.layers.convolutional import _Convolution
 from verax.ops.convolution import convolve_transposed
+from verax.ops.windows import transposed_padding
 
 __all__ = ["Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"]
 
@@ -35,28 +36,21 @@ class _Transposed(_Convolution):
 
     def call(self, x: jax.Array) -> jax.Array:
         """Apply the transposed convolution to ``x``."""
+        further = self.output_padding or (None,) * self.rank
         x = convolve_transposed(
             as_float(self, x),
             self.kernel.value,
             self.strides,
-            [self._pads(axis) for axis in range(self.rank)],
+            [
+                transposed_padding(window, stride, self.padding.upper(), dilation, extra)
+                for window, stride, dilation, extra in zip(
+                    self.kernel_size, self.strides, self.dilation_rate, further, strict=True
+                )
+            ],
             self.dilation_rate,
             channels_last=self.data_format == "channels_last",
         )
         return self.finish(x)
-
-    def _pads(self, axis: int) -> tuple[int, int]:
-        # What the last input row contributes to the output's size, by Keras' rule; the padding of the spread input
-        # follows from it.
-        span = self.dilation_rate[axis] * (self.kernel_size[axis] - 1) + 1
-        stride = self.strides[axis]
-        if self.output_padding is None:
-            last = stride if self.padding == "same" else max(span, stride)
-        else:
-            last = (span % 2 if self.padding == "same" else span) + self.output_padding[axis]
-        total = last + span - 2
-        front = span - 1 if self.padding == "valid" else min((total + 1) // 2, span - 1)
-        return front, total - front
 
 
 class _ConvTranspose(_Transposed):

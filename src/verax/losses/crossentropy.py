@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from verax.errors import InputError, ShapeError
+from verax.frame.settings import epsilon
 from verax.losses.base import PairedLoss, at_least_float32, describe, paired
 from verax.losses.labels import check_class_labels, without
 from verax.losses.probabilistic import (
-    EPSILON,
     at_label,
     binary_crossentropy,
     binary_focal_crossentropy,
@@ -88,7 +88,7 @@ class BinaryCrossentropy(_Crossentropy):
             y_true, p = jnp.asarray(y_true)[:, None], p[:, None]
         t, p = paired(y_true, p)
         t = smooth(t, self.arguments["label_smoothing"], 2)
-        return jnp.any(((t > 0) & (p < EPSILON)) | ((t < 1) & (p > 1.0 - EPSILON)), axis=self.arguments["axis"])
+        return jnp.any(((t > 0) & (p < epsilon())) | ((t < 1) & (p > 1.0 - epsilon())), axis=self.arguments["axis"])
 
 
 class BinaryFocalCrossentropy(BinaryCrossentropy):
@@ -135,7 +135,7 @@ class CategoricalCrossentropy(_Crossentropy):
     def _clipped(self, y_true: Any, p: jax.Array) -> jax.Array:
         axis = self.arguments["axis"]
         t, p = paired(y_true, normalized(p, axis))
-        return jnp.any((smooth(t, self.arguments["label_smoothing"], t.shape[axis]) > 0) & (p < EPSILON), axis=axis)
+        return jnp.any((smooth(t, self.arguments["label_smoothing"], t.shape[axis]) > 0) & (p < epsilon()), axis=axis)
 
     def check(self, y_true: np.ndarray, pred_shape: tuple[int | None, ...]) -> None:
         """Refuse a single class, class labels, and what every paired loss refuses."""
@@ -209,7 +209,7 @@ class SparseCategoricalCrossentropy(_Crossentropy):
 
     def _clipped(self, y_true: Any, p: jax.Array) -> jax.Array:
         axis = self.arguments["axis"]
-        return at_label(class_labels(y_true, p, axis), normalized(p, axis), axis) < EPSILON
+        return at_label(class_labels(y_true, p, axis), normalized(p, axis), axis) < epsilon()
 
     def check(self, y_true: np.ndarray, pred_shape: tuple[int | None, ...]) -> None:
         """Refuse labels of a wrong shape (ShapeError), and those that are no class, naming the worst (DataError)."""

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from verax.errors import ShapeError
+from verax.frame.settings import epsilon
 from verax.losses.base import PairedLoss, at_least_float32, paired
 
 __all__ = [
@@ -29,11 +30,9 @@ __all__ = [
     "sparse_categorical_crossentropy",
 ]
 
-EPSILON = 1e-7
-
 
 def _clip(p: jax.Array) -> jax.Array:
-    return jnp.clip(p, EPSILON, 1.0 - EPSILON)
+    return jnp.clip(p, epsilon(), 1.0 - epsilon())
 
 
 def normalized(p: jax.Array, axis: int) -> jax.Array:
@@ -229,7 +228,7 @@ def kl_divergence(y_true: Any, y_pred: Any) -> jax.Array:
     >>> print(f"{kl_divergence([[0.5, 0.5]], [[0.25, 0.75]])[0]:.4f}")
     0.1438
     """
-    t, p = (jnp.clip(x, EPSILON, 1.0) for x in paired(y_true, y_pred))
+    t, p = (jnp.clip(x, epsilon(), 1.0) for x in paired(y_true, y_pred))
     return jnp.sum(t * jnp.log(t / p), axis=-1)
 
 
@@ -240,7 +239,7 @@ def poisson(y_true: Any, y_pred: Any) -> jax.Array:
     [1.]
     """
     t, p = paired(y_true, y_pred)
-    return jnp.mean(p - t * jnp.log(p + EPSILON), axis=-1)
+    return jnp.mean(p - t * jnp.log(p + epsilon()), axis=-1)
 
 
 class KLDivergence(PairedLoss):

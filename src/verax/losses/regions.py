@@ -11,11 +11,10 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from verax.frame.settings import epsilon
 from verax.losses.base import PairedLoss, paired
 
 __all__ = ["Dice", "Tversky", "dice", "tversky"]
-
-EPSILON = 1e-7
 
 Axes = int | Sequence[int] | None
 
@@ -55,7 +54,7 @@ def dice(y_true: Any, y_pred: Any, axis: Axes = None) -> jax.Array:
     t, p = paired(y_true, y_pred)
     axes = _summed(axis, p.ndim)
     both = jnp.sum(t * p, axis=axes)
-    return _each_row(1.0 - 2.0 * both / (jnp.sum(t, axis=axes) + jnp.sum(p, axis=axes) + EPSILON), axes, len(p))
+    return _each_row(1.0 - 2.0 * both / (jnp.sum(t, axis=axes) + jnp.sum(p, axis=axes) + epsilon()), axes, len(p))
 
 
 def tversky(y_true: Any, y_pred: Any, alpha: float = 0.5, beta: float = 0.5, axis: Axes = None) -> jax.Array:
@@ -79,7 +78,7 @@ def tversky(y_true: Any, y_pred: Any, alpha: float = 0.5, beta: float = 0.5, axi
     axes = _summed(axis, p.ndim)
     hits = jnp.sum(t * p, axis=axes)
     false = alpha * jnp.sum((1.0 - t) * p, axis=axes) + beta * jnp.sum(t * (1.0 - p), axis=axes)
-    return _each_row(1.0 - hits / (hits + false + EPSILON), axes, len(p))
+    return _each_row(1.0 - hits / (hits + false + epsilon()), axes, len(p))
 
 
 class Dice(PairedLoss):

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from verax.frame.settings import epsilon
 from verax.losses.base import PairedLoss, paired
 
 __all__ = [
@@ -29,8 +30,6 @@ __all__ = [
     "mean_squared_error",
     "mean_squared_logarithmic_error",
 ]
-
-EPSILON = 1e-7
 
 
 def mean_squared_error(y_true: Any, y_pred: Any) -> jax.Array:
@@ -60,7 +59,7 @@ def mean_absolute_percentage_error(y_true: Any, y_pred: Any) -> jax.Array:
     [37.5]
     """
     t, p = paired(y_true, y_pred)
-    return 100.0 * jnp.mean(jnp.abs(t - p) / jnp.maximum(jnp.abs(t), EPSILON), axis=-1)
+    return 100.0 * jnp.mean(jnp.abs(t - p) / jnp.maximum(jnp.abs(t), epsilon()), axis=-1)
 
 
 def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> jax.Array:
@@ -70,7 +69,7 @@ def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> jax.Array:
     0.4805
     """
     t, p = paired(y_true, y_pred)
-    return jnp.mean(jnp.square(jnp.log1p(jnp.maximum(t, EPSILON)) - jnp.log1p(jnp.maximum(p, EPSILON))), axis=-1)
+    return jnp.mean(jnp.square(jnp.log1p(jnp.maximum(t, epsilon())) - jnp.log1p(jnp.maximum(p, epsilon()))), axis=-1)
 
 
 def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> jax.Array:
@@ -99,7 +98,7 @@ def log_cosh(y_true: Any, y_pred: Any) -> jax.Array:
 def unit(x: jax.Array, axis: int) -> jax.Array:
     """``x`` at length 1 along ``axis``; the zero vector, and its gradient, stay finite."""
     square = jnp.sum(jnp.square(x), axis=axis, keepdims=True)
-    return x * jax.lax.rsqrt(jnp.maximum(square, EPSILON**2))
+    return x * jax.lax.rsqrt(jnp.maximum(square, epsilon() ** 2))
 
 
 def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> jax.Array:

@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from verax.frame.settings import epsilon
 from verax.ledger.tally import Tally
 from verax.losses.base import paired, spread
 from verax.metrics.base import Metric
 
 __all__ = ["ConcordanceCorrelation", "PearsonCorrelation", "concordance_correlation", "pearson_correlation"]
 
-EPSILON = 1e-7
 # A spread is none where rounding alone makes one: of float32 deviations from a mean, and of float32 sums of squares.
 OF_DEVIATIONS, OF_SUMS = 16 * float(np.finfo(np.float32).eps) ** 2, 4 * float(np.finfo(np.float32).eps)
 
@@ -43,7 +43,7 @@ def _pearson(numpy: Any, moments: Moments, rounding: float = OF_DEVIATIONS) -> A
 def _concordance(numpy: Any, moments: Moments, rounding: float = OF_DEVIATIONS) -> Any:
     del rounding  # no quotient of small numbers
     mean_t, mean_p, var_t, var_p, both = moments
-    return 2.0 * both / (var_t + var_p + numpy.square(mean_t - mean_p) + EPSILON)
+    return 2.0 * both / (var_t + var_p + numpy.square(mean_t - mean_p) + epsilon())
 
 
 def pearson_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> jax.Array:

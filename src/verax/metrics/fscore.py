@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from verax.errors import InputError, ShapeError
+from verax.frame.settings import epsilon
 from verax.losses.base import paired, spread
 from verax.metrics.base import Metric
 
 __all__ = ["F1Score", "FBetaScore"]
 
-EPSILON = 1e-7
 AVERAGES = (None, "micro", "macro", "weighted")
 
 
@@ -75,12 +75,12 @@ class FBetaScore(Metric):
         tp, fp, fn = (np.asarray(sums[key]) for key in ("tp", "fp", "fn"))
         if self.average == "micro":
             tp, fp, fn = tp.sum(), fp.sum(), fn.sum()
-        precision, recall = tp / (tp + fp + EPSILON), tp / (tp + fn + EPSILON)
-        scores = (1.0 + self.beta**2) * precision * recall / (self.beta**2 * precision + recall + EPSILON)
+        precision, recall = tp / (tp + fp + epsilon()), tp / (tp + fn + epsilon())
+        scores = (1.0 + self.beta**2) * precision * recall / (self.beta**2 * precision + recall + epsilon())
         if self.average is None:
             return scores
         if self.average == "weighted":
-            return float(np.sum(scores * (tp + fn)) / (np.sum(tp + fn) + EPSILON))
+            return float(np.sum(scores * (tp + fn)) / (np.sum(tp + fn) + epsilon()))
         return float(np.mean(scores))
 
 

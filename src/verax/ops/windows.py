@@ -12,7 +12,7 @@ import numpy as np
 
 from verax.errors import InputError, ShapeError, UnknownNameError
 from verax.frame.settings import standard_data_format
-from verax.ops import pooling
+from verax.ops import adaptive_pooling, pooling
 from verax.ops.convolution import convolve, convolve_transposed
 
 __all__ = [
@@ -98,25 +98,6 @@ def average_pool(
     return _pool(pooling.average_pool, inputs, pool_size, strides, padding, data_format, "average_pool")
 
 
-def _adaptive(
-    inputs: Any, output_size: Sizes, data_format: str | None, name: str, reduce: Callable[..., jax.Array], outside: Any
-) -> jax.Array:
-    """Windows from floor(i n / m) to ceil((i + 1) n / m), i < m, along each axis, one axis after the other."""
-    inputs, rank, last = _batch(inputs, data_format, name)
-    for axis, m in enumerate(_each(output_size, rank, "output_size"), 1 if last else 2):
-        n = inputs.shape[axis]
-        begin = np.arange(m) * n // m
-        end = -(-(np.arange(m) + 1) * n // m)
-        places = begin[:, None] + np.arange(max(1, int((end - begin).max())))[None, :]
-        inside = places < end[:, None]
-        taken = jnp.take(inputs, np.minimum(places, n - 1), axis=axis)
-        shape = [1] * taken.ndim
-        shape[axis : axis + 2] = inside.shape
-        kept = jnp.where(inside.reshape(shape), taken, jnp.asarray(outside, taken.dtype))
-        inputs = reduce(kept, axis + 1, jnp.asarray((end - begin).reshape(shape[: axis + 1] + shape[axis + 2 :])))
-    return inputs
-
-
 def adaptive_average_pool(inputs: Any, output_size: Sizes, data_format: str | None = None) -> jax.Array:
     """Averages over windows laid so that the output has a given size; windows may overlap by one place.
 
@@ -128,20 +109,14 @@ def adaptive_average_pool(inputs: Any, output_size: Sizes, data_format: str | No
     >>> adaptive_average_pool(jnp.arange(5.0).reshape(1, 5, 1), 2).ravel().tolist()
     [1.0, 3.0]
     """
-
-    def mean(kept: jax.Array, axis: int, count: jax.Array) -> jax.Array:
-        return jnp.sum(kept, axis) / count.astype(kept.dtype)
-
-    return _adaptive(inputs, output_size, data_format, "adaptive_average_pool", mean, 0)
+    inputs, rank, last = _batch(inputs, data_format, "adaptive_average_pool")
+    return adaptive_pooling.adaptive_average_pool(inputs, _each(output_size, rank, "output_size"), channels_last=last)
 
 
 def adaptive_max_pool(inputs: Any, output_size: Sizes, data_format: str | None = None) -> jax.Array:
     """Maxima over the windows of ``adaptive_average_pool``."""
-    inputs = jnp.asarray(inputs)
-    least = -np.inf if jnp.issubdtype(inputs.dtype, jnp.floating) else jnp.iinfo(inputs.dtype).min
-    return _adaptive(
-        inputs, output_size, data_format, "adaptive_max_pool", lambda kept, axis, _: jnp.max(kept, axis), least
-    )
+    inputs, rank, last = _batch(inputs, data_format, "adaptive_max_pool")
+    return adaptive_pooling.adaptive_max_pool(inputs, _each(output_size, rank, "output_size"), channels_last=last)
 
 
 def conv(

@@ -14,7 +14,7 @@ from verax.frame.frame import call
 from verax.frame.mode import Mode
 from verax.frame.policy import is_float
 from verax.frame.seeds import next_key
-from verax.layers.base import Layer, LayerArguments, image_format
+from verax.layers.base import Layer, LayerArguments, check_seed, image_format
 
 __all__ = [
     "BaseAugmentation",
@@ -76,9 +76,7 @@ class BaseAugmentation(DataLayer):
 
     def __init__(self, *, seed: int | None = None, data_format: str | None = None, **kwargs: Unpack[LayerArguments]):
         super().__init__(**kwargs)
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-            raise InputError(f"{type(self).__name__} was made.", received=f"seed={seed!r}", because="a seed is an int")
-        self.seed = seed
+        self.seed = check_seed(self, seed)
         self.data_format = image_format(data_format)
 
     # ---- what a layer says ---------------------------------------------------------------------------------------
@@ -157,9 +155,7 @@ class BaseAugmentation(DataLayer):
             )
 
     def _augmented(self, given: dict[str, Any]) -> dict[str, Any]:
-        key = self.draw_key()
-        if self.seed is not None:
-            key = jax.random.fold_in(key, self.seed & 0x7FFFFFFF)
+        key = self.draw_key(self.seed)
         images = given["images"]
         shape = jax.eval_shape(lambda x: self._in(x, images.ndim), images).shape
         return self._changed(given, self.draw(key, shape))
