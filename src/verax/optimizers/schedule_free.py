@@ -46,6 +46,8 @@ class ScheduleFreeAdamW(Optimizer):
     [0.5, 1.5]
     """
 
+    keras_slots = ({"z": "momentum", "nu": "velocity"},)
+
     def __init__(
         self,
         learning_rate: Rate = 0.0025,
