@@ -115,7 +115,7 @@ class Adafactor(Optimizer):
         after.rows[path], after.columns[path] = rows, columns
         return _product(rows, columns)
 
-    def rule_slots(self, fields: Mapping[Where, Slot], order: list[str], tracked: bool) -> list[Slot]:
+    def _rule_slots(self, fields: Mapping[Where, Slot], order: list[str], tracked: bool) -> list[Slot]:
         """Of a matrix R, C and V, which is made of both; of a vector V, after two zeros that stand for R and C."""
         slots: list[Slot] = []
         for path in order:

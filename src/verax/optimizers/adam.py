@@ -172,12 +172,12 @@ class Nadam(Optimizer):
     def rule(self, learning_rate: jax.Array) -> optax.GradientTransformation:
         return optax.chain(scale_by_nadam(self.beta_1, self.beta_2, self.epsilon), descend(learning_rate))
 
-    def rule_slots(self, fields: Mapping[Where, Slot], order: list[str], tracked: bool) -> list[Slot]:
-        slots = super().rule_slots(fields, order, tracked)
+    def _rule_slots(self, fields: Mapping[Where, Slot], order: list[str], tracked: bool) -> list[Slot]:
+        slots = super()._rule_slots(fields, order, tracked)
         if not tracked or not slots:
             return slots
         product = fields["product", ""]
         return [*slots, replace(product, name="u_product", value=product.value.astype(slots[0].value.dtype))]
 
-    def follows(self, field: str, steps: int) -> Any:
-        return product_of_nadam(self.beta_1, steps) if field == "product" else super().follows(field, steps)
+    def _follows(self, field: str, steps: int) -> Any:
+        return product_of_nadam(self.beta_1, steps) if field == "product" else super()._follows(field, steps)

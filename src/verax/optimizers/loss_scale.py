@@ -197,14 +197,14 @@ class LossScaleOptimizer(Optimizer):
 
     # The form of Keras' files ---------------------------------------------------------------------------------------
 
-    def slots(self, state: OptimizerState, order: list[str], tracked: bool = True) -> list[Slot]:
+    def _slots(self, state: OptimizerState, order: list[str], tracked: bool = True) -> list[Slot]:
         """The scale and its count, after an iteration and a rate that Keras keeps and does not use; the inner slots."""
         del tracked
         scaling, unused = state.inner, (jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32))
         values = (*unused, scaling.finite_steps, scaling.scale)
         names = ("iteration", "learning_rate", "step_counter", "dynamic_scale")
         own = [Slot(value, name, owner=self.name) for value, name in zip(values, names, strict=True)]
-        return own + self.inner_optimizer.slots(state._replace(inner=scaling.inner), order, tracked=False)
+        return own + self.inner_optimizer._slots(state._replace(inner=scaling.inner), order, tracked=False)
 
     def _groups(self, state: OptimizerState, order: list[str], tracked: bool) -> Iterator[Group]:
         yield from super()._groups(state, order, tracked)

@@ -147,6 +147,7 @@ class MultiOptimizer(Optimizer):
         if isinstance(optimizer_map, OptimizerMap):
             self._known = _distinct([*optimizer_map.values(), optimizer_map.default_optimizer])
         self._mapped = list(self._known)
+        self._chosen: dict[str, Optimizer] = {}
 
     @property
     def optimizers(self) -> list[Optimizer]:
@@ -155,9 +156,16 @@ class MultiOptimizer(Optimizer):
 
     # The step -------------------------------------------------------------------------------------------------------
 
+    def _choose(self, path: str) -> Optimizer:
+        if isinstance(self.optimizer_map, OptimizerMap):
+            return _checked(self.optimizer_map(path), f"the optimizer of {path!r}")
+        if path not in self._chosen:  # a function is asked once: it may make a new optimizer each time
+            self._chosen[path] = _checked(self.optimizer_map(path), f"the optimizer of {path!r}")
+        return self._chosen[path]
+
     def _shares(self, params: Mapping[str, Any]) -> list[list[str]]:
         """The paths of each optimizer, in the order of ``optimizers``."""
-        chosen = {path: _checked(self.optimizer_map(path), f"the optimizer of {path!r}") for path in params}
+        chosen = {path: self._choose(path) for path in params}
         self._known = _distinct([*self._known, *chosen.values()])
         return [[path for path in params if chosen[path] is one] for one in self._known]
 
@@ -193,16 +201,22 @@ class MultiOptimizer(Optimizer):
         """The optimizers in Keras' order, each with its index in ``optimizers``, its state and its parameters."""
         shares = self._shares(dict.fromkeys(order))
         # Those of a map stand first; a function's in the order of the parameters they were chosen for.
-        chosen = _distinct([*self._mapped, *(self.optimizer_map(path) for path in order)])
+        chosen = _distinct([*self._mapped, *(self._choose(path) for path in order)])
+        if len(state.inner) < len(self._known):
+            raise InputError(
+                f"The state of {self.name!r} was to be listed in an order of parameters.",
+                received=f"a state of {len(state.inner)} optimizers, and paths of {len(self._known)}",
+                do="Give the paths of the parameters the state was made for.",
+            )
         indices = [next(i for i, known in enumerate(self._known) if known is one) for one in chosen]
         return [(i, one, state.inner[i], shares[i]) for i, one in zip(indices, chosen, strict=True)]
 
-    def slots(self, state: OptimizerState, order: list[str], tracked: bool = True) -> list[Slot]:
+    def _slots(self, state: OptimizerState, order: list[str], tracked: bool = True) -> list[Slot]:
         """An iteration, a rate that Keras keeps and does not use, and the slots of each of the optimizers."""
         unused = Slot(jnp.zeros((), jnp.float32), "learning_rate", owner=self.name)
         slots = [Slot(state.step, "iteration", owner=self.name), unused]
         for _, one, own, share in self._states(state, order):
-            slots += one.slots(own if share else _not_counted(own), share, tracked)
+            slots += one._slots(own if share else _not_counted(own), share, tracked)
         return slots
 
     def _groups(self, state: OptimizerState, order: list[str], tracked: bool) -> Iterator[Group]:

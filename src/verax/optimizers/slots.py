@@ -75,8 +75,8 @@ Group = tuple[str, "Kept", OptimizerState, list[str], bool]
 
 def within(group: str, groups: Iterable[Group]) -> Iterator[Group]:
     """``groups``, each under ``group``."""
-    for inner, *rest in groups:
-        yield (f"{group}/{inner}" if inner else group, *rest)
+    for inner, one, state, order, tracked in groups:
+        yield f"{group}/{inner}" if inner else group, one, state, order, tracked
 
 
 class Kept:
@@ -93,9 +93,6 @@ class Kept:
     name: str
     use_ema: bool
     gradient_accumulation_steps: int | None
-    clipnorm: float | None
-    clipvalue: float | None
-    global_clipnorm: float | None
     _learning_rate: Any
 
     def __init_subclass__(cls, **arguments: Any) -> None:
@@ -117,7 +114,8 @@ class Kept:
 
         Args:
             state: What ``init`` or ``update`` gave.
-            order: The paths of the parameters (or a dict by them) in Keras' order: of ``model.trainable_variables``.
+            order: The paths of the parameters in Keras' order, of ``model.trainable_variables``. (Not the order of a
+                dict that came out of a compiled function: there it is alphabetical.)
 
         Raises:
             InputError: ``order`` are not the paths of the state, or names one twice.
@@ -125,17 +123,17 @@ class Kept:
         >>> from verax.optimizers import Adam
         >>> params = {"dense/kernel": jnp.ones((2, 3)), "dense/bias": jnp.ones(3)}
         >>> optimizer = Adam(0.5)
-        >>> [a.shape for a in optimizer.to_variables(optimizer.init(params), params)]
+        >>> [a.shape for a in optimizer.to_variables(optimizer.init(params), list(params))]
         [(), (), (2, 3), (2, 3), (3,), (3,)]
-        >>> optimizer.variable_names(optimizer.init(params), params)[:3]
+        >>> optimizer.variable_names(optimizer.init(params), list(params))[:3]
         ['adam/iteration', 'adam/learning_rate', 'adam/dense_kernel_momentum']
         """
         # Copies: the memory of a state may be taken over by the next step.
-        return [np.array(slot.value) for slot in self.slots(state, _checked_order(order))]
+        return [np.array(slot.value) for slot in self._slots(state, _checked_order(order))]
 
     def variable_names(self, state: OptimizerState, order: Iterable[str]) -> list[str]:
         """The names of ``to_variables``, in the form of Keras' paths."""
-        return [slot.path for slot in self.slots(state, _checked_order(order))]
+        return [slot.path for slot in self._slots(state, _checked_order(order))]
 
     def stored(self, state: OptimizerState, order: Iterable[str]) -> list[Stored]:
         """What Keras' files hold in the group of the optimizer: its own arrays, and those of optimizers inside of it.
@@ -143,7 +141,7 @@ class Kept:
         The own arrays are ``to_variables`` and hold all of it; what is inside, Keras writes a second time.
         """
         return [
-            Stored(group, one.name, [np.array(slot.value) for slot in one.slots(inside, paths, tracked)])
+            Stored(group, one.name, [np.array(slot.value) for slot in one._slots(inside, paths, tracked)])
             for group, one, inside, paths, tracked in self._groups(state, _checked_order(order), True)
         ]
 
@@ -151,7 +149,7 @@ class Kept:
         """This optimizer and those inside of it, each with its group, its state and its parameters."""
         yield "", self, state, order, tracked
 
-    def slots(self, state: OptimizerState, order: list[str], tracked: bool = True) -> list[Slot]:
+    def _slots(self, state: OptimizerState, order: list[str], tracked: bool = True) -> list[Slot]:
         """The arrays of ``state``, with names, in Keras' order.
 
         Args:
@@ -160,10 +158,9 @@ class Kept:
             tracked: Whether Keras keeps what a rule made past ``add_variable``: not inside of LossScaleOptimizer.
         """
         found = _arrays(state.inner, order)
-        rule_at, total_at, average_at = self._places(state.inner)
-        named = [("average", average_at), ("gradient_accumulator", total_at)]
-        around = [replace(found[at, p], name=name) for name, at in named for p in order if (at, p) in found]
-        rule = {where: slot for where, slot in found.items() if where[0].startswith(rule_at)}
+        kept, counts = self._around(state.inner)
+        around = [replace(found[at, p], name=name) for at, name in kept.items() for p in order if (at, p) in found]
+        rule = {where: slot for where, slot in found.items() if where[0] not in {*kept, *counts}}
         own = [Slot(state.step, "iteration")]
         if not callable(self._learning_rate):
             own.append(Slot(state.hyperparams["learning_rate"], "learning_rate"))
@@ -172,10 +169,10 @@ class Kept:
             of_rule = [rule[at, p] for at in places for p in ("", *order) if (at, p) in rule]
         else:
             _check_parameters(self.name, rule.values(), order)
-            of_rule = self.rule_slots({(slot.name, p): slot for (_, p), slot in rule.items()}, order, tracked)
+            of_rule = self._rule_slots({(slot.name, p): slot for (_, p), slot in rule.items()}, order, tracked)
         return [replace(slot, owner=self.name) for slot in own + around + of_rule]
 
-    def rule_slots(self, fields: Mapping[Where, Slot], order: list[str], tracked: bool) -> list[Slot]:
+    def _rule_slots(self, fields: Mapping[Where, Slot], order: list[str], tracked: bool) -> list[Slot]:
         """The slots of the rule; ``fields`` are the arrays of its state, by (field, path of the parameter)."""
         del tracked
         return [
@@ -186,39 +183,45 @@ class Kept:
             if (field, path) in fields
         ]
 
-    def _places(self, inner: Any) -> tuple[str, str, str]:
-        """Where the state of the rule, the summed gradients and the moving averages stand."""
-        clipped = [limit for limit in (self.clipnorm, self.clipvalue, self.global_clipnorm) if limit is not None]
-        rule = f"[{len(clipped)}]"
+    def _around(self, inner: Any) -> tuple[dict[str, str], dict[str, int | None]]:
+        """The places of the state around the rule's: of what Keras keeps -> its name, of counts -> their period."""
+        kept: dict[str, str] = {}
+        counts: dict[str, int | None] = {}
+        if self.use_ema:
+            kept[f"[{len(inner) - 1}].average"], counts[f"[{len(inner) - 1}].asked"] = "average", None
         if self.gradient_accumulation_steps is not None:
-            rule = "[0].inner" + rule
-        total = "[0].total" if self.gradient_accumulation_steps is not None else ""
-        return rule, total, f"[{len(inner) - 1}].average" if self.use_ema else ""
+            kept["[0].total"], counts["[0].waited"] = "gradient_accumulator", self.gradient_accumulation_steps
+        return kept, counts
 
     # Back -----------------------------------------------------------------------------------------------------------
 
-    def from_variables(self, arrays: Iterable[Any], params: Mapping[str, Any]) -> OptimizerState:
+    def from_variables(self, arrays: Iterable[Any], params: Mapping[str, Any], order: Iterable[str]) -> OptimizerState:
         """The state whose ``to_variables`` these arrays are: training goes on as it would have.
 
         What Keras does not keep (counts inside of the rule, the rate of a schedule) follows from the iteration.
 
         Args:
             arrays: As in ``optimizer.variables`` of a Keras optimizer of the same configuration.
-            params: path -> the parameter (or its shape and dtype), in Keras' order, of ``model.trainable_variables``.
+            params: path -> the parameter, or its shape and dtype.
+            order: The paths of the parameters in Keras' order, as in ``to_variables``.
 
         Raises:
+            InputError: ``order`` are not the paths of ``params``.
             DataError: More or fewer arrays, or values that no training gives.
             ShapeError: An array that does not have the shape of its slot.
 
         >>> from verax.optimizers import SGD
         >>> optimizer, params = SGD(0.5, momentum=0.5), {"w": jnp.ones(2)}
-        >>> state = optimizer.from_variables([np.int32(7), np.float32(0.25), np.float32([1.0, 2.0])], params)
+        >>> state = optimizer.from_variables([np.int32(7), np.float32(0.25), np.float32([1.0, 2.0])], params, ["w"])
         >>> optimizer.iterations(state), optimizer.current_learning_rate(state)
         (7, 0.25)
         >>> optimizer.update({"w": jnp.zeros(2)}, state, params)[0]["w"].tolist()
         [1.5, 2.0]
         """
-        order = list(params)
+        order = _checked_order(order)
+        if params.keys() != set(order):
+            unmatched = sorted(params.keys() ^ set(order))
+            raise InputError("The order of parameters names all of them.", received=f"without a partner: {unmatched[:3]}")
         like = jax.eval_shape(self.init, dict(params))
         given = [np.asarray(array) for array in arrays]
         forms = {tracked: self._form(like, order, tracked) for tracked in (True, False)}
@@ -231,7 +234,7 @@ class Kept:
 
     def _form(self, like: OptimizerState, order: list[str], tracked: bool) -> list[Slot]:
         """The slots with shapes in place of arrays."""
-        return jax.eval_shape(partial(self.slots, order=order, tracked=tracked), like)
+        return jax.eval_shape(partial(self._slots, order=order, tracked=tracked), like)
 
     def _restored(
         self, values: Iterator[np.ndarray], like: OptimizerState, order: list[str], tracked: bool
@@ -243,15 +246,15 @@ class Kept:
         if step < 0:
             raise DataError(f"The state of {self.name!r} was to be restored.", received=f"{step} iterations")
         every = self.gradient_accumulation_steps or 1
-        rule_at = self._places(like.inner)[0]
+        counts = self._around(like.inner)[1]
 
         def restored(keys: Any, shape: Any) -> jax.Array:
             place, path = _where(keys, paths)
             value: Any = given.get((place, path))
-            if value is None and place.startswith(rule_at):
-                value = self.follows(_last_name(place), step // every)
+            if value is None and place in counts:
+                value = step % (counts[place] or step + 1)
             elif value is None:
-                value = {"waited": step % every, "asked": step}[_last_name(place)]
+                value = self._follows(_last_name(place), step // every)
             return jnp.array(value, shape.dtype)  # a copy, each of its own
 
         rate = given.get(("learning_rate", ""))
@@ -262,9 +265,15 @@ class Kept:
             jax.tree_util.tree_map_with_path(restored, like.inner),
         )
 
-    def follows(self, field: str, steps: int) -> Any:
+    def _follows(self, field: str, steps: int) -> Any:
         """The value of a field of the rule's state that Keras does not keep, after ``steps`` changes."""
-        return {"step": steps, "count": steps}[field]
+        if field not in ("step", "count"):
+            raise InputError(
+                f"The state of the optimizer {self.name!r} was to be restored.",
+                because=f"its field {field!r} does not follow from the number of steps",
+                do="Name it in keras_slots, or set keras_slots = None to keep every array.",
+            )
+        return steps
 
 
 def _last_name(place: str) -> str:
