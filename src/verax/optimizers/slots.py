@@ -221,7 +221,9 @@ class Kept:
         order = _checked_order(order)
         if params.keys() != set(order):
             unmatched = sorted(params.keys() ^ set(order))
-            raise InputError("The order of parameters names all of them.", received=f"without a partner: {unmatched[:3]}")
+            raise InputError(
+                "The order of parameters names all of them.", received=f"without a partner: {unmatched[:3]}"
+            )
         like = jax.eval_shape(self.init, dict(params))
         given = [np.asarray(array) for array in arrays]
         forms = {tracked: self._form(like, order, tracked) for tracked in (True, False)}
