@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from contextlib import nullcontext
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from tests.oracle import oracle
 from verax import optimizers
+from verax.errors import DataError, InputError, ShapeError
+from verax.optimizers.transformations import product_of_nadam
 
 BEFORE, AFTER = 3, 5
 #: Not in alphabetical order, and with every shape some rule looks at.
@@ -75,14 +80,14 @@ def values(seed):
 def several(room, choice=None, of_conv="Nadam"):
     o = {"name": "several"}
     by_path = {
-        r"dense/.*": room.SGD(0.1, momentum=0.9, name="one"),
+        r"(.*/)?dense/.*": room.SGD(0.1, momentum=0.9, name="one"),
         r"nothing": room.Ftrl(name="two"),
-        r"conv/.*": getattr(room, of_conv)(0.01, use_ema=True, ema_momentum=0.6, name="three"),
+        r"(.*/)?conv/.*": getattr(room, of_conv)(0.01, use_ema=True, ema_momentum=0.6, name="three"),
     }
     rest = room.Adam(0.01, amsgrad=True, gradient_accumulation_steps=2, name="four")
     if choice == "function":
         # Chosen in an order that is neither alphabetical nor that of the dict above.
-        chosen = {"dens": by_path["dense/.*"], "conv": by_path["conv/.*"]}
+        chosen = {"dens": by_path["(.*/)?dense/.*"], "conv": by_path["(.*/)?conv/.*"]}
         return room.MultiOptimizer(lambda v: chosen.get(getattr(v, "path", v)[:4], rest), **o)
     return room.MultiOptimizer(room.OptimizerMap(rest, by_path), **o)
 
@@ -226,9 +231,203 @@ def test_nadam_inside_of_a_loss_scale_finds_its_product_again():
         keras_names = OfKeras("scaled", ("Nadam", RATE)).names
     assert keras_names == ours.variable_names(ours.init(values(0)), SHAPES)
     params = {path: jnp.asarray(v) for path, v in values(0).items()}
-    state = ours.init(params)
+    state, update = ours.init(params), jax.jit(ours.update)
     for grads in steps("scaled", 0, 4):
-        params, state = ours.update(grads, state, params)
+        params, state = update(grads, state, params)
     again = theirs.from_variables(ours.to_variables(state, SHAPES), params, SHAPES)
     assert int(state.step) == 3
     assert float(again.inner.inner[0][0].product) == float(state.inner.inner[0][0].product) != 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("Nadam", {}), ("several", {}), ("scaled", ("several", {})), ("scaled", ("Adafactor", RATE))],
+    ids=str,
+)
+def test_a_file_of_keras(name, arguments, tmp_path):
+    """Every group under "optimizer" of a real file, array by array."""
+    h5py = pytest.importorskip("h5py")
+    with oracle() as keras:
+        model = keras.Sequential(
+            [keras.layers.Input((2,)), *(keras.layers.Dense(3, name=n) for n in ("dense", "conv"))]
+        )
+        model.compile(made(keras.optimizers, name, arguments), "mse", jit_compile=False)
+        model.fit(np.ones((6, 2)), np.ones((6, 3)), batch_size=2, verbose=0)
+        model.save(tmp_path / "model.keras")
+    params = {v.path: np.array(v.value) for v in model.trainable_variables}
+    groups = {}
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive, archive.open("model.weights.h5") as inner:
+        file = h5py.File(io.BytesIO(inner.read()))
+        file["optimizer"].visititems(
+            lambda path, found: groups.update({path: found}) if path.endswith("vars") else None
+        )
+        theirs = {
+            path.removesuffix("vars").rstrip("/"): (group.attrs["name"], [group[str(i)][()] for i in range(len(group))])
+            for path, group in groups.items()
+        }
+    ours = made(optimizers, name, arguments)
+    state = ours.from_variables(theirs[""][1], params, params)
+    stored = {part.group: part for part in ours.stored(state, params)}
+    assert stored.keys() == theirs.keys()
+    for path, (named, arrays) in theirs.items():
+        assert stored[path].name == named
+        assert_same_bits(stored[path].arrays, arrays)
+    assert_same_bits(stored[""].arrays, ours.to_variables(state, params))
+
+
+@pytest.mark.parametrize("name", ["Nadam", "Adafactor", "ScheduleFreeAdamW", "Muon"])
+def test_half_precision_keeps_its_bits(name):
+    ours = made(optimizers, name, {**RATE, "use_ema": True})
+    params = {path: jnp.asarray(v, "bfloat16") for path, v in values(0).items()}
+    state, update = ours.init(params), jax.jit(ours.update)
+    for grads in steps(name, 0, 2):
+        params, state = update(grads, state, params)
+    kept = ours.to_variables(state, SHAPES)
+    assert {str(a.dtype) for a in kept} <= {"int32", "float32", "bfloat16"}
+    assert kept[-1].dtype == jnp.bfloat16
+    assert_same_bits(ours.to_variables(ours.from_variables(kept, params, SHAPES), SHAPES), kept)
+
+
+@pytest.mark.parametrize("beta_1", [0.5, 0.9, 1.0])
+@pytest.mark.parametrize("count", [0, 1, 30, 5000])
+def test_the_product_of_nadam(beta_1, count):
+    t = np.arange(1, count + 1, dtype="float64")
+    expected = np.prod(beta_1 * (1 - 0.5 * 0.96**t))
+    assert float(product_of_nadam(beta_1, count)) == pytest.approx(expected, rel=1e-5, abs=1e-37)
+
+
+def test_a_schedule_keeps_no_rate():
+    ours = optimizers.SGD(optimizers.schedules.PiecewiseConstantDecay([5], [0.5, 0.25]))
+    params = {"w": jnp.ones(())}
+    assert [ours.variable_names(ours.init(params), ["w"])] == [["sgd/iteration"]]
+    for step, rates in {5: (0.5, 0.5), 6: (0.5, 0.25), 7: (0.25, 0.25)}.items():
+        state = ours.from_variables([np.int64(step)], params, ["w"])  # int64, as TensorFlow has it
+        assert (float(state.hyperparams["learning_rate"]), ours.current_learning_rate(state)) == rates
+        assert state.step.dtype == jnp.int32
+
+
+PARAMS = {"b": jnp.ones(3), "a": jnp.ones((2, 3))}
+ADAM = [np.int32(4), np.float32(0.5), *(np.full(s, i, "float32") for i, s in enumerate([3, 3, (2, 3), (2, 3)]))]
+
+
+def changed(index, value):
+    return [value if i == index else array for i, array in enumerate(ADAM)]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "error", "message"),
+    [
+        (
+            ADAM[:-1],
+            DataError,
+            "5 arrays(.|\n)*keeps 6: 'iteration', 'learning_rate', 'momentum', 'velocity', of 2 para",
+        ),
+        ([], DataError, "0 arrays"),
+        ([*ADAM, ADAM[0]], DataError, "7 arrays"),
+        (
+            changed(3, np.ones(4, "float32")),
+            ShapeError,
+            r"array 3 of shape \(4,\)(.|\n)*'velocity' of the para",
+        ),
+        (changed(4, np.ones((3, 2), "float32")), ShapeError, r"'momentum' of the parameter 'a' has \(2, 3\)"),
+        (changed(0, np.ones(1, "int32")), ShapeError, "'iteration' has"),
+        (changed(0, np.float32(4)), DataError, "array 0 of float32, 4.0(.|\n)*'iteration' is of int32"),
+        (changed(0, np.int64(2**31)), DataError, "2147483648"),
+        (changed(0, np.int32(-1)), DataError, "-1 iterations"),
+        (changed(1, np.bool_(True)), DataError, "array 1 of bool"),
+        (changed(2, np.zeros(3, "V2")), DataError, "'momentum' of the parameter 'b' is of float32"),
+        (changed(2, np.zeros(3, "complex64")), DataError, "complex64"),
+        (changed(2, np.array(["x"] * 3)), DataError, "array 2"),
+    ],
+)
+def test_what_does_not_fit_is_refused(arrays, error, message):
+    ours = optimizers.Adam(0.125)
+    config = ours.get_config()
+    with pytest.raises(error, match=message):
+        ours.from_variables(arrays, PARAMS, ["b", "a"])
+    assert ours.get_config() == config
+
+
+def test_a_state_is_of_its_own():
+    arrays = [np.array(a) for a in ADAM]
+    ours = optimizers.Adam(0.125, name="mine")
+    state = ours.from_variables(arrays, PARAMS, ["b", "a"])
+    kept = ours.to_variables(state, ["b", "a"])
+    for array in (*arrays, *kept):
+        array[...] = 7
+    assert_same_bits(ours.to_variables(state, ["b", "a"]), ADAM)
+    pointers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state)]
+    assert len(set(pointers)) == len(pointers)  # a loop takes over the memory of each
+    assert ours.current_learning_rate(state) == 0.5
+    assert ours.learning_rate == 0.125
+
+
+@pytest.mark.parametrize("name", ["Adam", "Adafactor", "several"])
+@pytest.mark.parametrize(
+    "order", [[], list(SHAPES)[:-1], [*SHAPES, "more"], [*SHAPES, "a_scale"]], ids=["none", "less", "more", "twice"]
+)
+def test_an_order_names_every_parameter_once(name, order):
+    ours = made(optimizers, name, {})
+    state = ours.init(values(0))
+    with pytest.raises(InputError, match="order of parameters"):
+        ours.to_variables(state, order)
+    with pytest.raises(InputError, match="order of parameters"):
+        ours.from_variables(ours.to_variables(state, SHAPES), values(0), order)
+
+
+@pytest.mark.parametrize("scale", [0.0, np.inf, np.nan])
+def test_a_scale_no_step_can_be_taken_at_is_refused(scale):
+    ours = optimizers.LossScaleOptimizer(optimizers.SGD())
+    kept = ours.to_variables(ours.init(PARAMS), "ba")
+    kept[3][...] = scale
+    with pytest.raises(DataError, match="a loss scale of"):
+        ours.from_variables(kept, PARAMS, "ba")
+
+
+class Twice(optimizers.Optimizer):
+    """Three momenta, a count, and no table."""
+
+    def rule(self, learning_rate):
+        return optax.chain(optax.trace(0.5), optax.scale_by_lion(), optax.trace(0.25), optax.scale(-0.1))
+
+
+class Undone(optimizers.Adam):
+    """Another rule than that of the names it would inherit."""
+
+    def rule(self, learning_rate):
+        return optax.chain(optax.trace(0.5), optax.scale(-0.1))
+
+
+class Same(optimizers.Adam):
+    """Adam as it is."""
+
+
+@pytest.mark.parametrize(("cls", "count"), [(Twice, 2 + 3 * 2 + 1), (Undone, 2 + 2), (Same, 2 + 4)])
+@pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["default", "everything"])
+def test_an_optimizer_of_ones_own_keeps_every_array(cls, count, options):
+    ours = cls(0.5, **options)
+    params, state = PARAMS, ours.init(PARAMS)
+    for _ in range(3):
+        params, state = ours.update(PARAMS, state, params)
+    kept = ours.to_variables(state, "ba")
+    assert len(kept) == count + (4 if options else 0)
+    again = ours.from_variables(kept, params, "ba")
+    for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(state), strict=True):
+        assert_same_bits([np.asarray(a)], [np.asarray(b)])
+
+
+def test_a_table_that_leaves_something_out_says_so():
+    class Half(optimizers.Optimizer):
+        keras_slots = ({"trace": "momentum"},)
+
+        def rule(self, learning_rate):
+            return optax.chain(optax.trace(0.5), optax.ema(0.5))
+
+    ours = Half(0.5)
+    kept = ours.to_variables(ours.init(PARAMS), "ba")
+    with pytest.raises(InputError, match=r"'ema' does not follow(.|\n)*keras_slots"):
+        ours.from_variables(kept, PARAMS, "ba")
+
+
+def test_every_optimizer_has_a_table():
+    assert all(getattr(optimizers, name).keras_slots for name in NAMES)
