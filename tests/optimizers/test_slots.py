@@ -431,3 +431,19 @@ def test_a_table_that_leaves_something_out_says_so():
 
 def test_every_optimizer_has_a_table():
     assert all(getattr(optimizers, name).keras_slots for name in NAMES)
+
+
+def test_nadam_inside_of_a_loss_scale_walks_as_nadam():
+    scaled, plain = OfKeras("scaled", ("Nadam", RATE)), OfKeras("Nadam", RATE)
+    ours = made(optimizers, "scaled", ("Nadam", RATE))
+    params = {path: jnp.asarray(v) for path, v in values(0).items()}
+    state, update = ours.init(params), jax.jit(ours.update)
+    for i in range(4):
+        grads = values(i + 1)
+        times = {path: g * np.float32(ours.loss_scale(state)) for path, g in grads.items()}
+        params, state = update(times, state, params)
+        scaled.step(times)
+        plain.step(grads)
+        assert ours.loss_scale(state) == float(scaled.state[3])
+    assert_close([params[path] for path in SHAPES], plain.params, SHAPES)
+    assert abs(scaled.params[0] - plain.params[0]).max() > 1e-3  # where Keras is said to differ, it does

@@ -73,7 +73,8 @@ class LossScaleOptimizer(Optimizer):
     Source: Micikevicius et al., 2018, https://arxiv.org/abs/1710.03740, section 3.2; the rule is Keras 3's.
 
     Differs from Keras: what layers assign in a step that is not taken is dropped, where Keras lets an overflow enter
-    the moving averages; S stays a positive finite float32, where Keras' can reach 0 or infinity and stay there.
+    the moving averages; S stays a positive finite float32, where Keras' can reach 0 or infinity and stay there; an
+    inner Nadam carries its product of momenta from step to step, where Keras' begins it anew at each.
     """
 
     def __init__(
