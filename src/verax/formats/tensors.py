@@ -7,15 +7,14 @@ bytes as its shape needs, that tensors neither overlap nor leave gaps, that the 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeGuard, cast
 
 import ml_dtypes
 import numpy as np
@@ -143,7 +142,7 @@ def header(path: Any) -> Header:
     """What a ``.safetensors`` file, or an ``.index.json`` of several, holds; no tensor is read.
 
     Raises:
-        DataError: A file that is not there, is cut off, or contradicts itself.
+        DataError: A file that is cut off, or contradicts itself.
     """
     path = Path(path)
     if not path.name.endswith(INDEX_SUFFIX):
@@ -166,7 +165,7 @@ def read(path: Any, only: Iterable[str] | None = None, *, of: Header | None = No
         of: What ``header`` has found in it already.
 
     Raises:
-        DataError: A file that is not there, is cut off, or contradicts itself.
+        DataError: A file that is cut off, or contradicts itself.
     """
     found = of or header(path)
     wanted = list(found.tensors if only is None else only)
@@ -175,7 +174,7 @@ def read(path: Any, only: Iterable[str] | None = None, *, of: Header | None = No
         by_file.setdefault(found.tensors[name].file, []).append(name)
     arrays: dict[str, Array] = {}
     for part, names in by_file.items():
-        with _opened(part) as file:
+        with part.open("rb") as file:
             base = 8 + int.from_bytes(file.read(8), "little")
             for name in names:
                 arrays[name] = _tensor(file, base, name, found.tensors[name])
@@ -194,7 +193,7 @@ def _tensor(file: IO[bytes], base: int, name: str, spec: TensorSpec) -> Array:
 
 
 def _header(path: Path) -> Header:
-    with _opened(path) as file:
+    with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(size - 8, _HEADER_LIMIT):
@@ -244,7 +243,7 @@ def _spec(path: Path, name: str, entry: Any, room: int) -> TensorSpec:
 
 def _parts(path: Path) -> dict[str, str]:
     """name -> file, of an index."""
-    with _opened(path) as file:
+    with path.open("rb") as file:
         text = file.read(_HEADER_LIMIT + 1)
     parts = _json(path, text).get("weight_map") if len(text) <= _HEADER_LIMIT else None
     if not isinstance(parts, dict) or not parts:
@@ -274,21 +273,8 @@ def _json(path: Path, text: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", found)
 
 
-def _whole_numbers(value: Any) -> bool:
+def _whole_numbers(value: Any) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(type(n) is int and 0 <= n < 1 << 62 for n in cast("list[Any]", value))
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Generator[IO[bytes]]:
-    """A file opened for reading bytes; what the system refuses is said as everything else is."""
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise DataError(
-            f"{path} was to be read.", received=error.strerror or str(error), do="Give the path of a file that exists."
-        ) from error
-    with file:
-        yield file
 
 
 def _broken(path: Path, because: str) -> DataError:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from verax import layers
-from verax.errors import InputError
 from verax.frame.tree import Tree
 from verax.frame.variable import Variable
 from verax.layers import Layer
@@ -142,17 +141,16 @@ def _dense(unit: Unit, layer: Any, flat: Shape | None) -> None:
 
 def _einsum_dense(unit: Unit, layer: Any, flat: Shape | None) -> None:
     # A Linear knows one axis of inputs and one of outputs; the kernel's are theirs, if inputs come before outputs.
-    inputs, kernel, outputs = layer.equation.replace(" ", "").replace("->", ",").split(",")
+    _, kernel, outputs = layer.equation.replace(" ", "").replace("->", ",").split(",")
     summed = [letter for letter in kernel if letter not in outputs]
     made = kernel[len(summed) :]
     if list(kernel[: len(summed)]) != summed or not outputs.replace(".", "").endswith(made) or flat is not None:
         return
-    del inputs
-    shape = layer.kernel.shape
+    shape: Shape = layer.kernel.shape
     linear = (math.prod(shape[len(summed) :]), math.prod(shape[: len(summed)]))
     unit.take(layer.kernel, {"weight": linear}, lambda w: w.T.reshape(shape))
     if layer.bias is not None:
-        bias = layer.bias.shape
+        bias: Shape = layer.bias.shape
         unit.take(layer.bias, {"bias": (math.prod(bias),)}, lambda b: b.reshape(bias))
 
 
@@ -215,7 +213,8 @@ def _recurrent(unit: Unit, layer: Any, flat: Shape | None, end: str = "") -> Non
     for weight, name in ((cell.kernel, names[0]), (cell.recurrent_kernel, names[1])):
         unit.take(weight, {name: weight.shape[::-1]}, lambda w: rule(w.T))
     if cell.bias is not None:
-        size = {name: cell.bias.shape[-1:] for name in names[2:]}
+        sizes: Shape = cell.bias.shape
+        size = dict.fromkeys(names[2:], sizes[-1:])
         if cell.bias.ndim == 2:
             unit.take(cell.bias, size, lambda one, two: np.stack([rule(one), rule(two)]))
         else:
@@ -235,22 +234,22 @@ def _bidirectional(unit: Unit, layer: Any, flat: Shape | None) -> None:
 
 def _attention(unit: Unit, layer: Any, flat: Shape | None) -> None:
     """``MultiheadAttention``: one matrix for the three projections where they have as many inputs."""
-    projections = [layer.query_dense, layer.key_dense, layer.value_dense]
-    end = layer.output_dense
-    size = end.kernel.shape[-1] if end.kernel.ndim == 3 else 0
-    flat_shapes = [(p.kernel.shape[0], math.prod(p.kernel.shape[1:])) for p in projections if p.kernel.ndim == 3]
-    if len(flat_shapes) != 3 or layer.gate_dense is not None or any(outs != size for _, outs in flat_shapes):
+    projections: list[Any] = [layer.query_dense, layer.key_dense, layer.value_dense]
+    end: Any = layer.output_dense
+    if end.kernel.ndim != 3 or any(part.kernel.ndim != 3 for part in projections) or layer.gate_dense is not None:
         return
-    if flat_shapes[0][0] != size or math.prod(end.kernel.shape[:2]) != size:
+    size: int = end.kernel.shape[-1]
+    inputs: list[int] = [part.kernel.shape[0] for part in projections]
+    wide = [math.prod(part.kernel.shape[1:]) for part in projections] + [math.prod(end.kernel.shape[:2])]
+    if inputs[0] != size or any(n != size for n in wide):
         return
-    joined = all(ins == size for ins, _ in flat_shapes)
-    for i, (part, letter) in enumerate(zip(projections, "qkv", strict=True)):
-        rows = slice(i * size, (i + 1) * size) if joined else slice(None)
-        name = "in_proj_weight" if joined else f"{letter}_proj_weight"
-        names = {name: (3 * size if joined else size, part.kernel.shape[0])}
-        unit.take(part.kernel, names, _cut(rows, part.kernel.shape))
+    joined = inputs == [size] * 3
+    for i, (part, letter, ins) in enumerate(zip(projections, "qkv", inputs, strict=True)):
+        rows = slice(i * size, (i + 1) * size)
+        weight = ("in_proj_weight", 3 * size) if joined else (f"{letter}_proj_weight", size)
+        unit.take(part.kernel, {weight[0]: (weight[1], ins)}, _cut(rows if joined else slice(None), part.kernel.shape))
         if part.bias is not None:
-            unit.take(part.bias, {"in_proj_bias": (3 * size,)}, _cut(slice(i * size, (i + 1) * size), part.bias.shape))
+            unit.take(part.bias, {"in_proj_bias": (3 * size,)}, _cut(rows, part.bias.shape))
     unit.take(end.kernel, {"out_proj/weight": (size, size)}, _cut(slice(None), end.kernel.shape))
     unit.take(end.bias, "out_proj/bias", _same)
 
