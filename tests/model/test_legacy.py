@@ -171,6 +171,26 @@ def test_compiled_as_it_was(tmp_path):
     assert load_model(tmp_path / "m.h5", compile=False).optimizer is None
 
 
+@pytest.mark.parametrize("optimizer", ["Adam", "SGD", "RMSprop", "AdamW", "Adagrad"])
+def test_training_goes_on(optimizer, tmp_path):
+    """The optimizer's state comes with the model: the next step is the one Keras takes."""
+    arguments = {"momentum": 0.9} if optimizer == "SGD" else {}
+    x, y = random(8, 4), random(8, 2)
+    with oracle() as keras:
+        L = keras.layers
+        theirs = keras.Sequential([keras.Input((4,)), L.Dense(3, "tanh"), L.Dense(2)])
+        theirs.compile(getattr(keras.optimizers, optimizer)(0.05, **arguments), "mean_squared_error")
+        theirs.fit(x, y, epochs=3, batch_size=8, shuffle=False, verbose=0)
+        theirs.save(tmp_path / "m.h5")
+        theirs.fit(x, y, epochs=2, batch_size=8, shuffle=False, verbose=0)
+        expected = theirs.get_weights()
+    model = load_model(tmp_path / "m.h5")
+    assert model.steps_trained == 3
+    model.fit(x, y, epochs=2, batch_size=8, shuffle=False, verbose=0)
+    for one, two in zip(expected, model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, two, rtol=2e-5, atol=2e-6)
+
+
 def test_a_class_of_ones_own(tmp_path):
     with oracle() as keras:
 
@@ -221,6 +241,8 @@ def test_a_lambda_is_not_run(tmp_path):
     with pytest.raises(InputError, match=r"Lambda layer 'triple'[\s\S]*bytecode[\s\S]*custom_objects=\{'triple'"):
         load_model(path)
     model = load_model(path, custom_objects={"triple": lambda x: x * 3.0})
+    np.testing.assert_allclose(model.predict(x, verbose=0), expected[0], rtol=1e-5, atol=1e-6)
+    model = load_model(path, safe_mode=False)
     np.testing.assert_allclose(model.predict(x, verbose=0), expected[0], rtol=1e-5, atol=1e-6)
 
 

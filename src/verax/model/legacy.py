@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from verax.errors import DataError, VeraxError, VeraxWarning
+from verax.errors import DataError, InputError, VeraxError, VeraxWarning
 from verax.formats import legacy
 from verax.frame.custom_objects import custom_object_scope
 from verax.frame.frame import load_values, values
-from verax.frame.serialized import revived
+from verax.frame.serialized import revived, unsafely
 from verax.frame.tree import Tree
-from verax.frame.variable import Variable
+from verax.frame.variable import Variable, values_later
+from verax.model.keras_file import refuse_unsafe
 from verax.model.legacy_config import compile_arguments, modern_model
 from verax.model.model import Model
 
@@ -44,25 +45,26 @@ def load_weights(model: Model, path: Any, by_name: bool = False, skip_mismatch: 
         load_values(model, _matched(model, file, by_name, skip_mismatch))
 
 
-def load_model(path: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True) -> Any:
-    """The model of a ``.h5`` file that Keras 1, 2 or 3 wrote, with its weights; compiled, and with the optimizer's
-    state, where it was saved so.
+def load_model(
+    path: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True, safe_mode: bool = True
+) -> Any:
+    """The model of a ``.h5`` file that Keras 1, 2 or 3 wrote, with its weights.
 
     Args:
         path: The file.
         custom_objects: name -> class or function, for what is not of Verax and not registered; for a ``Lambda`` the
             function, under its own name or that of the layer.
-        compile: Whether to compile it as it was.
+        compile: Whether to compile it as it was, and to set the optimizer's state where it was saved.
+        safe_mode: Whether to refuse what would run code of the file (a ``Lambda`` of bytecode) or read other files.
 
     Raises:
         DataError: A file that is not whole, or holds weights only.
         UnknownNameError: A class that nobody knows.
-        InputError: A ``Lambda`` whose function is in the file, as bytecode: it is not run.
+        InputError: What is not safe.
 
-    Differs from Keras: ``hard_sigmoid`` in a file of Keras 1 or 2 is the function of that name there; a file that can
-    be read in part only is refused.
+    Differs from Keras: ``hard_sigmoid`` in a file of Keras 1 or 2 is the function of that name there.
     """
-    with legacy.opened(path) as file, custom_object_scope(custom_objects):
+    with legacy.opened(path) as file, custom_object_scope(custom_objects), unsafely(not safe_mode):
         if file.model_config is None:
             raise DataError(
                 f"A model was to be loaded from {file.name}.",
@@ -70,17 +72,25 @@ def load_model(path: Any, custom_objects: Mapping[str, Any] | None = None, compi
                 because="it holds weights only",
                 do="Build the model in code, then model.load_weights(path).",
             )
-        model = _revived(modern_model(file.model_config, file.version, file.name), file)
-        if not isinstance(model, Model):
-            raise DataError(
-                f"A model was to be loaded from {file.name}.",
-                received=f"a {type(model).__name__}",
-                because="only models have weights by layer",
-            )
-        load_values(model, _matched(model, file, False, False))
+        config = modern_model(file.model_config, file.version, file.name, safe_mode=safe_mode)
+        if safe_mode:
+            refuse_unsafe(config, file.name)
+        with values_later() as unset:
+            model = _revived(config, file)
+            if not isinstance(model, Model):
+                raise DataError(
+                    f"A model was to be loaded from {file.name}.",
+                    received=f"a {type(model).__name__}",
+                    because="only models have weights by layer",
+                )
+            load_values(model, _matched(model, file, False, False))
+            for one in unset:
+                one.settle()
         if compile and file.training_config is not None and file.training_config.get("optimizer_config"):
             arguments = compile_arguments(file.training_config, file.version, file.name)
             model.compile(**{key: _revived(value, file) for key, value in arguments.items()})
+            if file.optimizer is not None and file.optimizer.arrays:
+                _restore_optimizer(model, file.optimizer, file.name)
         return model
 
 
@@ -98,6 +108,54 @@ def _revived(config: Any, file: LegacyFile) -> Any:
             because="it is damaged, or of a kind that Verax does not know",
             do="Build the model in code, and load its weights with load_weights.",
         ) from error
+
+
+# ---- the optimizer ---------------------------------------------------------------------------------------------------
+
+
+def _restore_optimizer(model: Model, saved: SavedLayer, name: str) -> None:
+    """Set the state of a compiled model's optimizer; left as new, with a warning, where the file's does not fit."""
+    compiled = model._model.compiled
+    assert compiled is not None
+    params = {path: variable.own() for path, variable in Tree.of(model).params().items()}
+    arrays = [stored.read() for stored in saved.arrays]
+    try:
+        state = _state(compiled.optimizer, arrays, params)
+    except InputError as error:
+        warnings.warn(
+            f"{name} has a state of {type(compiled.optimizer).__name__} that does not fit, so it begins anew: "
+            f"{' '.join(str(error).split())[:300]}",
+            VeraxWarning,
+            stacklevel=4,
+        )
+        return
+    compiled.opt_state, compiled.trained = state, frozenset(params)
+    compiled.steps, compiled.rate = int(state.step), compiled.optimizer.learning_rate
+
+
+def _state(optimizer: Any, arrays: list[Any], params: dict[str, Any]) -> Any:
+    order = list(params)
+    like = optimizer.init(params)
+    names: list[str] = optimizer.variable_names(like, order)
+    if len(arrays) == len(names):
+        return optimizer.from_variables(arrays, params, order)
+    # Keras 2 kept no learning rate, and the slots kind by kind: every momentum, then every velocity.
+    fresh = [np.asarray(array) for array in optimizer.to_variables(like, order)]
+    slots = {
+        i: (path, name.rpartition("/")[2].removeprefix(f"{path.replace('/', '_')}_"))
+        for i, name in enumerate(names)
+        for path in order
+        if name.rpartition("/")[2].startswith(f"{path.replace('/', '_')}_") and fresh[i].shape == params[path].shape
+    }
+    kinds = list(dict.fromkeys(kind for _, kind in slots.values()))
+    if len(arrays) != 1 + len(kinds) * len(order) or len(slots) != len(kinds) * len(order):
+        return optimizer.from_variables(arrays, params, order)  # which says what does not fit
+    given = {
+        (path, kind): arrays[1 + k * len(order) + p] for k, kind in enumerate(kinds) for p, path in enumerate(order)
+    }
+    made = [given[slots[i]] if i in slots else value for i, value in enumerate(fresh)]
+    made[next(i for i, name in enumerate(names) if name.endswith("/iteration"))] = arrays[0]
+    return optimizer.from_variables(made, params, order)
 
 
 # ---- weights ---------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from verax.errors import DataError, InputError
 from verax.frame.custom_objects import find_custom, get_registered_object, register_keras_serializable
+from verax.frame.serialized import revived
 from verax.model import operations
 from verax.model.legacy_calls import MODELS, Calls
 
@@ -90,20 +91,21 @@ def hard_sigmoid(x: jax.Array) -> jax.Array:
     return jnp.clip(x * 0.2 + 0.5, 0.0, 1.0)
 
 
-def modern_model(config: Mapping[str, Any], version: str, name: str) -> dict[str, Any]:
+def modern_model(config: Mapping[str, Any], version: str, name: str, *, safe_mode: bool = True) -> dict[str, Any]:
     """The description of a model, of any age, as ``deserialize_keras_object`` reads it.
 
     Args:
         config: ``{"class_name": ..., "config": ...}``.
         version: The version of Keras that wrote it.
         name: What messages call the file.
+        safe_mode: Whether a ``Lambda`` of bytecode is refused.
 
     Raises:
         DataError: It is no such description.
         InputError: A ``Lambda`` of bytecode.
     """
     try:
-        return _Modern(version).described(config)
+        return _Modern(version, safe_mode).described(config)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
@@ -116,7 +118,8 @@ def modern_model(config: Mapping[str, Any], version: str, name: str) -> dict[str
 
 
 class _Modern:
-    def __init__(self, version: str):
+    def __init__(self, version: str, safe_mode: bool = True):
+        self.safe_mode = safe_mode
         self.old = version.split(".")[0] in ("1", "2")
 
     def described(self, entry: Mapping[str, Any], module: str = "keras.layers") -> dict[str, Any]:
@@ -131,7 +134,7 @@ class _Modern:
         if isinstance(config, list):  # a Sequential of Keras 1 and 2
             config = {"layers": config}
         if kind == "Lambda" and not own:
-            return {**further, **_function_of(config)}
+            return {**further, **_function_of(config, self.safe_mode)}
         if isinstance(config, Mapping) and "layers" in config and "input_layers" in config:
             return {"module": "keras.models", **further, "class_name": kind, "config": self.functional(config)}
         if kind == "Sequential" or (isinstance(config, Mapping) and "layers" in config and kind in MODELS):
@@ -249,13 +252,20 @@ class _Modern:
         }
 
 
-def _function_of(config: Mapping[str, Any]) -> dict[str, Any]:
+def _function_of(config: Mapping[str, Any], safe_mode: bool) -> dict[str, Any]:
     """A ``Lambda`` whose function the program has, by its own name or by that of the layer."""
     name, function = str(config.get("name")), config.get("function")
+    code: Any = None
     if isinstance(function, Mapping):
-        function = cast("dict[str, Any]", function).get("config")
+        function = cast("dict[str, Any]", function)
+        code, function = (
+            (function, None) if function.get("class_name") == "__lambda__" else (None, function.get("config"))
+        )
+    elif isinstance(function, list):
+        code = {"class_name": "__lambda__", "config": dict(zip(("code", "defaults", "closure"), function, strict=True))}
     known = next((one for one in (function, name) if isinstance(one, str) and find_custom(one) is not None), None)
-    if known is None:
+    kept = {key: config[key] for key in ("name", "trainable", "arguments") if config.get(key) is not None}
+    if known is None and (safe_mode or code is None):
         called = function if isinstance(function, str) else name
         raise InputError(
             f"The Lambda layer {name!r} was to be made.",
@@ -263,8 +273,8 @@ def _function_of(config: Mapping[str, Any]) -> dict[str, Any]:
             because="what a file says is never run",
             do=f"Pass the function: custom_objects={{{called!r}: function}}.",
         )
-    kept = {key: config[key] for key in ("name", "trainable", "dtype", "arguments") if config.get(key) is not None}
-    return {"module": "keras.layers", "class_name": "Lambda", "config": {**kept, "function": find_custom(known)}}
+    found = revived(code) if known is None else find_custom(known)
+    return {"module": "keras.layers", "class_name": "Lambda", "config": {**kept, "function": found}}
 
 
 def _activates(key: str) -> bool:
