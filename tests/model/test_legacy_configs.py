@@ -206,7 +206,7 @@ def test_keras_1(tmp_path):
     parts = [
         {"class_name": "Convolution2D", "config": {
             **old, "name": "c", "batch_input_shape": [None, 5, 5, 2], "input_dtype": "float32", "nb_filter": 3,
-            "nb_row": 3, "nb_col": 2, "init": "glorot_uniform", "activation": "relu", "border_mode": "same", "subsample": [1, 1],
+            "nb_row": 3, "nb_col": 2, "init": "glorot_uniform", "activation": "relu", "border_mode": "same",
             "dim_ordering": "tf", "bias": True}},
         {"class_name": "BatchNormalization", "config": {
             "name": "n", "trainable": True, "mode": 0, "axis": -1, "epsilon": 0.001, "momentum": 0.99,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from verax.formats.legacy import LegacyFile, SavedLayer
     from verax.layers import Layer
 
-__all__ = ["load_model", "load_weights"]
+__all__ = ["load_model", "load_weights", "own_weights", "top_weights"]
 
 
 def load_weights(model: Model, path: Any, by_name: bool = False, skip_mismatch: bool = False) -> None:
@@ -161,12 +161,12 @@ def _state(optimizer: Any, arrays: list[Any], params: dict[str, Any]) -> Any:
 # ---- weights ---------------------------------------------------------------------------------------------------------
 
 
-def _own(layer: Layer) -> list[Variable]:
+def own_weights(layer: Layer) -> list[Variable]:
     """A layer's weights in the order of these files: the trainable ones, then the others."""
     return [*layer.trainable_weights, *layer.non_trainable_weights]
 
 
-def _top(model: Model) -> list[Variable]:
+def top_weights(model: Model) -> list[Variable]:
     """Weights of the model itself, in no layer."""
     own = [child for _, _, child in model.children() if isinstance(child, Variable)]
     return sorted((v for v in (*model.own_variables(), *own) if not v.carried), key=lambda v: not v.trainable)
@@ -177,7 +177,7 @@ def _matched(model: Model, file: LegacyFile, by_name: bool, skip: bool) -> dict[
     where = {id(v): place.path for v, place in Tree.of(model).variables.values()}
     pairs = _by_name(model, file) if by_name else _by_order(model, file)
     if file.top is not None:
-        top = _top(model)
+        top = top_weights(model)
         if file.top.arrays or (top and not by_name):
             pairs.append((model.name, top, file.top))
     found: dict[str, Any] = {}
@@ -207,7 +207,7 @@ def _matched(model: Model, file: LegacyFile, by_name: bool, skip: bool) -> dict[
 
 
 def _by_order(model: Model, file: LegacyFile) -> list[tuple[str, list[Variable], SavedLayer]]:
-    ours = [(layer.name, _own(layer)) for layer in model.layers if _own(layer)]
+    ours = [(layer.name, own_weights(layer)) for layer in model.layers if own_weights(layer)]
     theirs = [saved for saved in file.layers if saved.arrays]
     if len(ours) != len(theirs):
         n = next(
@@ -226,7 +226,7 @@ def _by_order(model: Model, file: LegacyFile) -> list[tuple[str, list[Variable],
 
 def _by_name(model: Model, file: LegacyFile) -> list[tuple[str, list[Variable], SavedLayer]]:
     named = {saved.name: saved for saved in file.layers}
-    return [(layer.name, _own(layer), named[layer.name]) for layer in model.layers if layer.name in named]
+    return [(layer.name, own_weights(layer), named[layer.name]) for layer in model.layers if layer.name in named]
 
 
 def _alike(variables: Sequence[Variable], saved: SavedLayer) -> bool:
