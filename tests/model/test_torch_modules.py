@@ -58,6 +58,7 @@ SINGLE = {
     "layer norm": (nn.LayerNorm(6), (layers.LayerNormalization, -1, 1e-5), (4, 6), False),
     "layer norm of two axes": (nn.LayerNorm((4, 6)), (layers.LayerNormalization, (1, 2), 1e-5), (4, 6), False),
     "group norm": (nn.GroupNorm(2, 6), (layers.GroupNormalization, 2, -1, 1e-5), (4, 5, 6), True),
+    "instance norm": (nn.InstanceNorm2d(6, affine=True), (layers.GroupNormalization, -1, -1, 1e-5), (4, 5, 6), True),
     "rms norm": (nn.RMSNorm(6, eps=1e-5), (layers.RMSNormalization, -1, 1e-5), (4, 6), False),
     "prelu": (nn.PReLU(3), (layers.PReLU, "zeros", None, None, (1, 2)), (4, 5, 3), True),
     "one prelu": (nn.PReLU(), (layers.PReLU, "zeros", None, None, (1, 2, 3)), (4, 5, 3), True),

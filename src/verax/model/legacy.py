@@ -39,6 +39,8 @@ def load_weights(model: Model, path: Any, by_name: bool = False, skip_mismatch: 
 
     Raises:
         DataError: A file that is not whole; other layers, weights or shapes. The model is as it was.
+
+    Differs from Keras: nothing is set where a weight does not fit (there those before it are).
     """
     values(model)  # refused unless it is built
     with legacy.opened(path) as file:
@@ -62,7 +64,8 @@ def load_model(
         UnknownNameError: A class that nobody knows.
         InputError: What is not safe.
 
-    Differs from Keras: ``hard_sigmoid`` in a file of Keras 1 or 2 is the function of that name there.
+    Differs from Keras: ``hard_sigmoid`` in a file of Keras 1 or 2 is the function of that name there; all of the
+    optimizer's state is set (there its number of steps only).
     """
     with legacy.opened(path) as file, custom_object_scope(custom_objects), unsafely(not safe_mode):
         if file.model_config is None:
