@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -103,7 +103,7 @@ def _saved(contents: hdf5.Contents, base: str, name: str) -> SavedLayer:
     return SavedLayer(name, names, arrays)
 
 
-def _names(contents: hdf5.Contents, attributes: dict[str, Any], key: str) -> list[str]:
+def _names(contents: hdf5.Contents, attributes: Mapping[str, Any], key: str) -> list[str]:
     """A list of names, which may be kept in pieces: ``layer_names0``, ``layer_names1``, ..."""
     pieces = [attributes[key]] if key in attributes else []
     while not (pieces and key in attributes) and f"{key}{len(pieces)}" in attributes and len(pieces) < _MOST_PIECES:
@@ -118,7 +118,7 @@ def _names(contents: hdf5.Contents, attributes: dict[str, Any], key: str) -> lis
     return found
 
 
-def _has(attributes: dict[str, Any], key: str) -> bool:
+def _has(attributes: Mapping[str, Any], key: str) -> bool:
     return key in attributes or f"{key}0" in attributes
 
 

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from verax.errors import DataError, InputError, VeraxError, VeraxWarning
+from verax.errors import DataError, VeraxWarning
 from verax.formats import legacy
 from verax.frame.custom_objects import custom_object_scope
 from verax.frame.frame import load_values, values
-from verax.frame.serialized import revived, unsafely
+from verax.frame.serialized import unsafely
 from verax.frame.tree import Tree
 from verax.frame.variable import Variable, values_later
-from verax.model.keras_file import refuse_unsafe
 from verax.model.legacy_config import compile_arguments, modern_model
-from verax.model.model import Model
+from verax.model.optimizer_file import restore
+from verax.model.revival import check_model, refuse_unsafe, revive
 
 if TYPE_CHECKING:
     from verax.formats.legacy import LegacyFile, SavedLayer
     from verax.layers import Layer
+    from verax.model.model import Model
 
 __all__ = ["load_model", "load_weights", "own_weights", "top_weights"]
 
@@ -79,61 +80,21 @@ def load_model(
         if safe_mode:
             refuse_unsafe(config, file.name)
         with values_later() as unset:
-            model = _revived(config, file)
-            if not isinstance(model, Model):
-                raise DataError(
-                    f"A model was to be loaded from {file.name}.",
-                    received=f"a {type(model).__name__}",
-                    because="only models have weights by layer",
-                )
+            model = revive(config, file.name)
+            check_model(model, file.name)
             load_values(model, _matched(model, file, False, False))
             for one in unset:
                 one.settle()
         if compile and file.training_config is not None and file.training_config.get("optimizer_config"):
             arguments = compile_arguments(file.training_config, file.version, file.name)
-            model.compile(**{key: _revived(value, file) for key, value in arguments.items()})
+            model.compile(**{key: revive(value, file.name) for key, value in arguments.items()})
             if file.optimizer is not None and file.optimizer.arrays:
-                _restore_optimizer(model, file.optimizer, file.name)
+                arrays = [stored.read() for stored in file.optimizer.arrays]
+                restore(model, lambda optimizer, params: _state(optimizer, arrays, params), file.name, lenient=True)
         return model
 
 
-def _revived(config: Any, file: LegacyFile) -> Any:
-    """An object of its description; what constructors raise at nonsense is said as everything else is."""
-    try:
-        return revived(config)
-    except VeraxError as error:
-        error.add_note(f"While {file.name} was read. Without its configuration: build the model, load_weights(path).")
-        raise
-    except (TypeError, ValueError, KeyError, AttributeError, IndexError, RecursionError, ArithmeticError) as error:
-        raise DataError(
-            f"{file.name} was to be read.",
-            received=f"a configuration that cannot be used: {type(error).__name__}: {str(error)[:200]}",
-            because="it is damaged, or of a kind that Verax does not know",
-            do="Build the model in code, and load its weights with load_weights.",
-        ) from error
-
-
 # ---- the optimizer ---------------------------------------------------------------------------------------------------
-
-
-def _restore_optimizer(model: Model, saved: SavedLayer, name: str) -> None:
-    """Set the state of a compiled model's optimizer; left as new, with a warning, where the file's does not fit."""
-    compiled = model._model.compiled
-    assert compiled is not None
-    params = {path: variable.own() for path, variable in Tree.of(model).params().items()}
-    arrays = [stored.read() for stored in saved.arrays]
-    try:
-        state = _state(compiled.optimizer, arrays, params)
-    except InputError as error:
-        warnings.warn(
-            f"{name} has a state of {type(compiled.optimizer).__name__} that does not fit, so it begins anew: "
-            f"{' '.join(str(error).split())[:300]}",
-            VeraxWarning,
-            stacklevel=4,
-        )
-        return
-    compiled.opt_state, compiled.trained = state, frozenset(params)
-    compiled.steps, compiled.rate = int(state.step), compiled.optimizer.learning_rate
 
 
 def _state(optimizer: Any, arrays: list[Any], params: dict[str, Any]) -> Any:
