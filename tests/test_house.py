@@ -38,8 +38,9 @@ HOUSE = {
     "callbacks": ("errors", "ledger", "frame"),
     # Forms of files: plain arrays and bytes.
     "formats": ("errors", "frame"),
+    "export": ("errors", "_version", "frame", "layers", "engine", "formats"),
     "model": ("errors", "ledger", "frame", "ops", "losses", "metrics", "optimizers", "layers", "engine", "data",
-              "callbacks", "formats"),
+              "callbacks", "formats", "export"),
     # The edges: other names, data to try things on.
     "config": ("errors", "frame", "engine"),
     "backend": ("errors", "frame", "ops", "config"),
