@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
-from verax.errors import InputError, MissingExtraError, UnknownNameError
+from verax.errors import InputError, MissingExtraError, StateError, UnknownNameError
 from verax.frame.speed import fast_kernels, traced_for
 
-__all__ = ["PLATFORMS", "Program", "check_platforms", "check_serializer", "programs_of"]
+__all__ = ["PLATFORMS", "Program", "check_platforms", "check_serializer", "programs_of", "refused", "schemes"]
 
 #: What a file is made for unless told otherwise.
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -58,7 +58,7 @@ class _Scheme:
 
     def symbol(self, leaf: int, axis: int) -> str:
         """The name of an open size; the batch has one name everywhere."""
-        return "b" if axis == 0 else f"d{axis}" if self.shared else f"d{leaf}_{axis}"
+        return "batch" if axis == 0 else f"d{axis}" if self.shared else f"d{leaf}_{axis}"
 
     def specs(self, leaves: Sequence[Any]) -> tuple[list[Any], list[dict[int, dict[str, Any]]]]:
         """Abstract arrays of the leaves, and what is open in each."""
@@ -88,7 +88,7 @@ class _Scheme:
         return specs, found
 
 
-def _schemes(leaves: Sequence[Any]) -> Iterator[_Scheme]:
+def schemes(leaves: Sequence[Any]) -> Iterator[_Scheme]:
     """From the most general one on: as few demands on sizes as the function can be traced with."""
     yield _Scheme()
     inner = [(i, axis) for i, leaf in enumerate(leaves) for axis, n in enumerate(leaf.shape) if n is None and axis > 0]
@@ -139,7 +139,7 @@ def programs_of(
     """
     kept = [jax.ShapeDtypeStruct(w.shape, w.dtype) for w in weights]
     first: Exception | None = None
-    for scheme in _schemes(leaves):
+    for scheme in schemes(leaves):
         specs, open_ = scheme.specs(leaves)
 
         def make(platforms: tuple[str, ...], kernels: str, specs: Any = specs, open_: Any = open_) -> Program:
@@ -152,6 +152,8 @@ def programs_of(
 
         try:
             plain = make(platforms, "plain")
+        except StateError:  # no matter of sizes
+            raise
         except Exception as error:
             first = first or error
             continue
@@ -163,7 +165,7 @@ def programs_of(
             fast = []
         return [*fast, *([plain] if len(platforms) > 1 or not fast else [])]
     assert first is not None
-    raise _refused(asked, leaves, first) from first
+    raise refused(asked, leaves, first) from first
 
 
 def _outputs(made: Any) -> tuple[list[tuple[list[int | None], str]], list[bool]]:
@@ -172,10 +174,11 @@ def _outputs(made: Any) -> tuple[list[tuple[list[int | None], str]], list[bool]]
         ([n if isinstance(n, int) else None for n in shape], aval.dtype.name)
         for shape, aval in zip(shapes, made.out_avals, strict=True)
     ]
-    return outputs, [bool(shape) and str(shape[0]) == "b" for shape in shapes]
+    return outputs, [bool(shape) and str(shape[0]) == "batch" for shape in shapes]
 
 
-def _refused(asked: str, leaves: Sequence[Any], error: Exception) -> InputError:
+def refused(asked: str, leaves: Sequence[Any], error: Exception) -> InputError:
+    """What to say where no scheme would do; ``error`` is the most general one's."""
     text = " ".join(str(error).split("\n\n")[0].split())[:400]
     if "custom calls" in text or "callback" in text:
         because = "it calls back to Python, or uses a kernel without a stable form: a file cannot hold either"

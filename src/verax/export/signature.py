@@ -46,7 +46,8 @@ def signature_of(structure: Any, asked: str) -> Description:
         if not isinstance(value, InputSpec) and not (hasattr(value, "shape") and hasattr(value, "dtype")):
             return None
         name = "" if is_symbolic(value) and value.node is None else getattr(value, "name", None) or ""
-        found = Leaf(name or path.rpartition("/")[2], _shape(value, asked), _dtype(value, asked))
+        key = path.rpartition("/")[2]
+        found = Leaf(name or (f"input_{key}" if key.isdigit() else key), _shape(value, asked), _dtype(value, asked))
         return {"name": found.name, "shape": list(found.shape), "dtype": found.dtype}
 
     try:
