@@ -130,8 +130,6 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]
     return description, _unpacked(data.pop(WEIGHTS, b""), description, asked), data
 
 
-
-
 def _unpacked(data: bytes, description: dict[str, Any], asked: str) -> dict[str, Array]:
     try:
         table = safetensors.deserialize(data)
