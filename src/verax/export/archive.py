@@ -7,10 +7,10 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any, cast
 
 import jax
-import jaxlib
 import numpy as np
 
 from verax._version import __version__
@@ -310,7 +310,12 @@ def _checked_name(name: str, taken: Iterable[str]) -> str:
 
 def _writer() -> dict[str, Any]:
     written = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    versions = {"verax": __version__, "jax": jax.__version__, "jaxlib": jaxlib.__version__, "numpy": np.__version__}
+    versions = {
+        "verax": __version__,
+        "jax": jax.__version__,
+        "jaxlib": metadata.version("jaxlib"),
+        "numpy": np.__version__,
+    }
     return {"written": written, "writer": versions}
 
 

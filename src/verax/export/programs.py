@@ -148,7 +148,7 @@ def programs_of(
             with traced_for("cpu" if kernels == "fast" else "any"):
                 made = export.export(jitted, platforms=platforms)(kept, specs, jax.ShapeDtypeStruct((), jnp.uint32))
                 data = bytes(made.serialize())
-            return Program(platforms, kernels, data, *_outputs(made), open_)
+            return Program(platforms, kernels, data, *_outputs(made, leaves), open_)
 
         try:
             plain = make(platforms, "plain")
@@ -168,13 +168,15 @@ def programs_of(
     raise refused(asked, leaves, first) from first
 
 
-def _outputs(made: Any) -> tuple[list[tuple[list[int | None], str]], list[bool]]:
+def _outputs(made: Any, leaves: Sequence[Any]) -> tuple[list[tuple[list[int | None], str]], list[bool]]:
     shapes = [aval.shape for aval in made.out_avals]
     outputs: list[tuple[list[int | None], str]] = [
         ([n if isinstance(n, int) else None for n in shape], aval.dtype.name)
         for shape, aval in zip(shapes, made.out_avals, strict=True)
     ]
-    return outputs, [bool(shape) and str(shape[0]) == "batch" for shape in shapes]
+    batch = {leaf.shape[0] for leaf in leaves if leaf.shape}
+    rows = {"batch" if n is None else str(n) for n in batch} if len(batch) == 1 else {"batch"}
+    return outputs, [bool(shape) and str(shape[0]) in rows for shape in shapes]
 
 
 def refused(asked: str, leaves: Sequence[Any], error: Exception) -> InputError:

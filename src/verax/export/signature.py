@@ -45,7 +45,8 @@ def signature_of(structure: Any, asked: str) -> Description:
     def leaf(value: Any, path: str) -> Description | None:
         if not isinstance(value, InputSpec) and not (hasattr(value, "shape") and hasattr(value, "dtype")):
             return None
-        name = "" if is_symbolic(value) and value.node is None else getattr(value, "name", None) or ""
+        bare = is_symbolic(value) and getattr(value, "node", None) is None
+        name = "" if bare else getattr(value, "name", None) or ""
         key = path.rpartition("/")[2]
         found = Leaf(name or (f"input_{key}" if key.isdigit() else key), _shape(value, asked), _dtype(value, asked))
         return {"name": found.name, "shape": list(found.shape), "dtype": found.dtype}

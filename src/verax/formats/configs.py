@@ -13,7 +13,8 @@ _FIRST = (
     "kernel_size", "pool_size", "strides", "padding", "dilation_rate", "groups", "depth_multiplier", "size", "height",
     "width", "target_shape", "axis", "rate", "scale", "offset", "mean", "variance", "activation",
     "recurrent_activation", "return_sequences", "return_state", "bidirectional", "merge_mode", "stateful", "mask_zero",
-    "use_bias", "data_format", "output_mode", "max_tokens", "num_tokens", "output_sequence_length", "standardize", "split",
+    "use_bias", "data_format", "output_mode", "max_tokens", "num_tokens", "output_sequence_length", "standardize",
+    "split",
 )  # fmt: skip
 #: Values that say nothing, because they are what everyone has.
 _USUAL: dict[str, tuple[Any, ...]] = {
