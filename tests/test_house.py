@@ -40,7 +40,7 @@ HOUSE = {
     "formats": ("errors", "frame"),
     "export": ("errors", "_version", "frame", "layers", "engine", "formats"),
     "model": ("errors", "ledger", "frame", "ops", "losses", "metrics", "optimizers", "layers", "engine", "data",
-              "callbacks", "formats", "export"),
+              "callbacks", "formats", "export", "_version"),
     # The edges: other names, data to try things on.
     "config": ("errors", "frame", "engine"),
     "backend": ("errors", "frame", "ops", "config"),
@@ -51,7 +51,7 @@ HOUSE = {
     "models": ("model",),
     "distribution": ("errors", "frame"),
     "wrappers": ("errors", "models"),
-    "saving": ("formats", "frame", "losses", "metrics", "models", "optimizers"),
+    "saving": ("formats", "frame", "losses", "metrics", "model", "models", "optimizers"),
     "utils": ("errors", "frame", "layers", "callbacks", "model", "saving"),
     "datasets": ("errors", "utils"),
     "preprocessing": ("utils",),
