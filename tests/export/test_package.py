@@ -165,3 +165,9 @@ def test_the_weights_are_plain_safetensors(whole, tmp_path):
     with safe_open(tmp_path / "w.safetensors", "np") as file:
         assert sorted(file.keys()) == ["full/bias", "full/kernel", "half/bias", "half/kernel"]
         assert file.get_tensor("full/kernel").shape == (2, 1)
+
+
+def test_it_says_nothing_of_the_machine_it_was_written_on(whole):
+    for data in members(whole).values():
+        assert b".py" not in data
+        assert b"/src/" not in data

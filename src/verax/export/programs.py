@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -145,7 +146,7 @@ def programs_of(
         def make(platforms: tuple[str, ...], kernels: str, specs: Any = specs, open_: Any = open_) -> Program:
             # Another function each time, so that no trace of the other forms is found again.
             jitted = jax.jit(lambda weights, inputs, seed: function(weights, inputs, seed))
-            with traced_for("cpu" if kernels == "fast" else "any"):
+            with traced_for("cpu" if kernels == "fast" else "any"), _without_places():
                 made = export.export(jitted, platforms=platforms)(kept, specs, jax.ShapeDtypeStruct((), jnp.uint32))
                 data = bytes(made.serialize())
             return Program(platforms, kernels, data, *_outputs(made, leaves), open_)
@@ -166,6 +167,18 @@ def programs_of(
         return [*fast, *([plain] if len(platforms) > 1 or not fast else [])]
     assert first is not None
     raise refused(asked, leaves, first) from first
+
+
+@contextlib.contextmanager
+def _without_places() -> Generator[None]:
+    """Programs that do not say in which lines of which files of this machine they were written."""
+    name = "jax_traceback_in_locations_limit"
+    kept = getattr(jax.config, name)
+    jax.config.update(name, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(name, kept)
 
 
 def _outputs(made: Any, leaves: Sequence[Any]) -> tuple[list[tuple[list[int | None], str]], list[bool]]:

@@ -22,7 +22,8 @@ def described(value: Any, leaf: Callable[[Any, str], Description | None], path: 
         leaf: (value, path) -> what describes it, or None where it is no tensor.
         path: Where ``value`` stands, such as ``"heads/0"``.
 
-    >>> described({"b": 1, "a": [2, None]}, lambda value, path: {"name": path} if value else None)["items"]["a"]
+    >>> number = lambda value, path: {"name": path} if isinstance(value, int) else None
+    >>> described({"b": 1, "a": [2, None]}, number)["items"]["a"]
     {'kind': 'list', 'items': [{'kind': 'tensor', 'name': 'a/0'}, {'kind': 'none'}]}
     """
     tensor = leaf(value, path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
@@ -25,10 +27,13 @@ def show(report: Mapping[str, Any], file: IO[str] | None = None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=file, width=max(60, min(120, shutil.get_terminal_size((100, 24)).columns)), highlight=False)
+    out = sys.stdout if file is None else file
+    drawn = io.StringIO()
+    width = max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
+    console = Console(file=drawn, width=width, highlight=False, force_terminal=out.isatty())
 
-    def say(text: str, style: str = "", indent: int = 0) -> None:
-        console.print(Padding(Text(_clean(text), style=style), (0, 0, 0, indent)))
+    def say(text: str, style: str = "") -> None:
+        console.print(Text(_clean(text), style=style))
 
     def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: set[int], wide: int) -> None:
         made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -49,6 +54,8 @@ def show(report: Mapping[str, Any], file: IO[str] | None = None) -> None:
     say("")
     _show_totals(report, say)
     _show_findings(report, say)
+    for line in drawn.getvalue().splitlines():
+        out.write(line.rstrip() + "\n")
 
 
 def _show_model(report: Mapping[str, Any], say: Any, table: Any) -> None:
@@ -56,7 +63,7 @@ def _show_model(report: Mapping[str, Any], say: Any, table: Any) -> None:
     for name, form in (report.get("endpoints") or {}).items():
         say(f"Endpoint {name}: {_structure(form['arguments'])} -> {_structure(form['result'])}")
         platforms = [p for program in form["programs"] for p in program["platforms"]]
-        say(f"for {', '.join(dict.fromkeys(platforms))}", indent=2)
+        say(f"  for {', '.join(dict.fromkeys(platforms))}")
     if model and model["class"]:
         say(f"Model {model['name']!r} ({model['class']}), {len(report['layers'])} layers")
     if report["layers"]:
