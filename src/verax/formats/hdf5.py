@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-import h5py
 import ml_dtypes
 import numpy as np
 
@@ -25,6 +24,13 @@ _FILTERS = {1, 2, 3, 32000}
 #: deflate makes nothing more than 1,032 times smaller.
 _GREATEST_RATIO = 1032
 _BFLOAT16, _CHECKSUM = "bfloat16", "crc32"
+
+
+def _library() -> Any:
+    """h5py, loaded when the first file is opened."""
+    import h5py
+
+    return h5py
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ def opened(source: str | os.PathLike[str] | IO[bytes], name: str | None = None) 
             path = getattr(source, "name", None)
             # Through h5py's own driver where it is a plain file: Python is not asked for each block then.
             plain = isinstance(path, str) and os.path.isfile(path) and os.path.getsize(path) == length
-            file = stack.enter_context(h5py.File(path if plain else source, "r"))
+            file = stack.enter_context(_library().File(path if plain else source, "r"))
             contents = _Walk(name, length).contents(file)
         yield contents
 
@@ -110,7 +116,7 @@ def write(
     file: IO[bytes], arrays: Mapping[str, np.ndarray[Any, Any]], groups: Mapping[str, Mapping[str, Any]] | None = None
 ) -> None:
     """Write arrays, path -> array, and groups, path -> attributes, as HDF5; each array with its checksum."""
-    with h5py.File(file, "w", libver=("earliest", "v110")) as opened_file:
+    with _library().File(file, "w", libver=("earliest", "v110")) as opened_file:
         root = cast("Any", opened_file)
         for path, attributes in (groups or {}).items():
             group = root.require_group(path) if path else root
@@ -135,6 +141,7 @@ class _Walk:
         self.found = Contents(name, {}, {})
 
     def contents(self, file: Any) -> Contents:
+        h5py = _library()
         waiting: list[tuple[str, Any, int]] = [("", file, 0)]
         while waiting:
             path, group, depth = waiting.pop()
@@ -157,7 +164,7 @@ class _Walk:
         return self.found
 
     def note(self, path: str, thing: Any, depth: int) -> None:
-        place = cast("Any", h5py).h5o.get_info(thing.id).addr
+        place = _library().h5o.get_info(thing.id).addr
         if place in self.seen:
             raise self.refused(f"{path!r}, which stands elsewhere in it too", "each part of a model is kept once")
         self.seen.add(place)
@@ -186,7 +193,7 @@ class _Walk:
         return Stored(path, shape, dtype, size, attributes, self.name, dataset)
 
     def attributes(self, path: str, thing: Any) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        h5py, found = _library(), dict[str, Any]()
         for key in thing.attrs:
             at = thing.attrs.get_id(key)
             text = h5py.check_string_dtype(at.dtype) is not None

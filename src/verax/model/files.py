@@ -125,7 +125,7 @@ def load_weights(model: Any, filepath: str | os.PathLike[str], skip_mismatch: bo
     else:
         with hdf5.opened(path) as contents:
             read_weights(model, contents, skip_mismatch=skip_mismatch)
-            optimizer_file.read(model, contents)
+            optimizer_file.read(model, contents, lenient=True)
 
 
 def _path(filepath: str | os.PathLike[str], suffixes: tuple[str, ...], asked: str) -> Path:

@@ -83,7 +83,7 @@ def read(path: Path, custom_objects: Mapping[str, Any] | None, *, compile: bool,
         with values_later() as unset:
             model = revive(config, custom_objects, str(path), safe_mode=safe_mode)
             if model.built:
-                _fill(model, members, optimizer=compile)
+                _fill(model, members, lenient=False)
             for one in unset:
                 one.settle()
         _read_assets(model, members)
@@ -93,7 +93,7 @@ def read(path: Path, custom_objects: Mapping[str, Any] | None, *, compile: bool,
 def read_weights_of(model: Any, path: Path, *, skip_mismatch: bool) -> None:
     """Set the weights of ``model`` to those of a ``.keras`` file."""
     with archive.opened(path) as members:
-        _fill(model, members, optimizer=True, skip_mismatch=skip_mismatch)
+        _fill(model, members, lenient=True, skip_mismatch=skip_mismatch)
 
 
 def revive(config: Mapping[str, Any], custom_objects: Any, name: str, *, safe_mode: bool) -> Any:
@@ -119,7 +119,7 @@ def revive(config: Mapping[str, Any], custom_objects: Any, name: str, *, safe_mo
     return model
 
 
-def _fill(model: Any, members: Any, *, optimizer: bool, skip_mismatch: bool = False) -> None:
+def _fill(model: Any, members: Any, *, lenient: bool, skip_mismatch: bool = False) -> None:
     names = members.names()
     if _WEIGHTS not in names:
         pickled = any(name.endswith(".weights.npz") for name in names)
@@ -131,8 +131,7 @@ def _fill(model: Any, members: Any, *, optimizer: bool, skip_mismatch: bool = Fa
         )
     with members.file(_WEIGHTS) as file, hdf5.opened(file, f"{members.name}:{_WEIGHTS}") as contents:
         read_weights(model, contents, skip_mismatch=skip_mismatch)
-        if optimizer:
-            optimizer_file.read(model, contents)
+        optimizer_file.read(model, contents, lenient=lenient)
 
 
 def _read_assets(model: Any, members: Any) -> None:

@@ -70,6 +70,7 @@ class Model(Learner):
     def build(self, input_shape: Any) -> None:
         """Make the weights for inputs of a shape, without data: ``model.build((None, 8))``."""
         if active_frame() is not None:
+            self._model.built_with = input_shape
             return  # called by the frame: the layers build themselves as ``call`` runs
 
         def is_shape(value: Any) -> bool:
@@ -102,6 +103,9 @@ class Model(Learner):
             inside = {id(layer) for layer in graph.layers}
             yield "layers", [*(s for s in starts if id(s) not in inside), *graph.layers]
         yield from super().stored_parts()
+
+    def _listed_parts(self) -> dict[str, Any]:
+        return {"layers": self.layers} if self._model.graph is None else {}
 
     @property
     def layers(self) -> list[Layer]:
