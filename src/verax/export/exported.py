@@ -198,23 +198,26 @@ def load_exported(filepath: str | os.PathLike[str]) -> ExportedModel:
         forms = cast("dict[str, dict[str, Any]]", description["endpoints"])
         collections = {name: [weights[p] for p in paths] for name, paths in description["collections"].items()}
         for name, form in forms.items():
-            _check_structure(form["arguments"])
-            _check_structure(form["result"])
+            _check_structure(form["arguments"], asked)
+            _check_structure(form["result"], asked)
             if form["arguments"]["kind"] != "list":
-                raise ValueError("arguments are a list")
+                raise _formless(asked, "arguments that are no list")
             for path in form["weights"]:
                 if path not in kept:
                     kept[path] = jnp.asarray(weights[path])
             data = programs[_chosen(form["programs"], asked)]
             endpoints[name] = Endpoint(name, form, [kept[path] for path in form["weights"]], data)
         if not endpoints:
-            raise ValueError("no endpoint")
+            raise _formless(asked, "no endpoint")
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, DataError):
             raise
-        text = f"{type(error).__name__}: {error}"
-        raise DataError(asked, received=text, because="its description is not of the form") from error
+        raise _formless(asked, f"{type(error).__name__}: {error}") from error
     return ExportedModel(str(filepath), description, endpoints, collections)
+
+
+def _formless(asked: str, received: str) -> DataError:
+    return DataError(asked, received=received, because="its description is not of the form")
 
 
 def _chosen(programs: list[Mapping[str, Any]], asked: str) -> str:
@@ -260,22 +263,22 @@ def _deserialized(data: bytes, name: str, form: Mapping[str, Any]) -> Any:
     return program
 
 
-def _check_structure(description: Any, depth: int = 0) -> None:
+def _check_structure(description: Any, asked: str, depth: int = 0) -> None:
     """Refuse a description that is not of the form."""
     kind = description["kind"]
     if depth > _DEEPEST or kind not in ("tensor", "list", "tuple", "dict", "none"):
-        raise ValueError(f"a structure of kind {kind!r} at depth {depth}")
+        raise _formless(asked, f"a structure of kind {kind!r} at depth {depth}")
     if kind == "tensor":
         sizes = description["shape"]
         if not all(n is None or (isinstance(n, int) and n >= 0) for n in sizes):
-            raise ValueError(f"the shape {sizes!r}")
+            raise _formless(asked, f"the shape {sizes!r}")
         np.dtype(jnp.dtype(description["dtype"]))
         return
     items = description.get("items", [])
     if isinstance(items, dict) != (kind == "dict"):
-        raise ValueError(f"a {kind} of {type(items).__name__}")
+        raise _formless(asked, f"a {kind} of {type(items).__name__}")
     for item in cast("dict[str, Any]", items).values() if kind == "dict" else items:
-        _check_structure(item, depth + 1)
+        _check_structure(item, asked, depth + 1)
 
 
 def _fitting(form: Description, value: Any, asked: str, rows_open: bool) -> Any:

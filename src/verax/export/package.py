@@ -21,7 +21,6 @@ from typing import Any, cast
 
 import ml_dtypes
 import numpy as np
-import safetensors
 
 from verax.errors import DataError
 from verax.formats import archive
@@ -131,6 +130,8 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]
 
 
 def _unpacked(data: bytes, description: dict[str, Any], asked: str) -> dict[str, Array]:
+    import safetensors
+
     try:
         table = safetensors.deserialize(data)
         arrays = {name: _array(form) for name, form in table}

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import IO, Any, cast
 
-import h5py
 import numpy as np
 
 from verax.errors import DataError
@@ -47,6 +46,8 @@ def list_hdf5(report: Report, file: IO[bytes], inside: str) -> None:
 
 
 def _list_unsafe(report: Report, source: IO[bytes], refused: DataError) -> dict[str, dict[str, Any]]:
+    import h5py
+
     groups: dict[str, dict[str, Any]] = {}
     source.seek(0)
     try:
