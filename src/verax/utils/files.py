@@ -21,7 +21,7 @@ from verax.frame.files import written_whole
 from verax.frame.interactive import is_interactive_logging_enabled
 from verax.utils.progbar import Progbar
 
-__all__ = ["get_file", "home"]
+__all__ = ["get_file", "home", "keras_home"]
 
 _BLOCK = 1 << 20
 #: Seconds without an answer after which a server is given up.
@@ -31,6 +31,11 @@ _PATIENCE = 30.0
 def home() -> Path:
     """Where fetched files are kept: the environment variable VERAX_HOME, or ``~/.verax``."""
     return Path(os.environ.get("VERAX_HOME") or "~/.verax").expanduser()
+
+
+def keras_home() -> Path:
+    """Where Keras keeps its files: the environment variable KERAS_HOME, or ``~/.keras``."""
+    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
 
 
 def get_file(
@@ -127,7 +132,7 @@ def _places(folder: Path, name: str, *, named: bool, archive: bool) -> tuple[Pat
 
 
 def _in_keras_cache(subdir: str, target: Path, file_hash: str | None) -> Path | None:
-    path = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / subdir / target.name
+    path = keras_home() / subdir / target.name
     return path if file_hash and path.is_file() and _is_whole(path, file_hash, "auto") else None
 
 
