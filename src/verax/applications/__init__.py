@@ -9,16 +9,36 @@ its ``preprocess_input``, which makes images ready, and ``decode_predictions``, 
 from __future__ import annotations
 
 from verax.applications import (
+    densenet,
     imagenet_utils,
+    resnet,
+    resnet50,
+    resnet_v2,
     vgg16,
     vgg19,
 )
+from verax.applications.densenet import DenseNet121, DenseNet169, DenseNet201
+from verax.applications.resnet import ResNet50, ResNet101, ResNet152
+from verax.applications.resnet_v2 import ResNet50V2, ResNet101V2, ResNet152V2
 from verax.applications.vgg import VGG16, VGG19
 
 __all__ = [
     "VGG16",
     "VGG19",
+    "DenseNet121",
+    "DenseNet169",
+    "DenseNet201",
+    "ResNet50",
+    "ResNet50V2",
+    "ResNet101",
+    "ResNet101V2",
+    "ResNet152",
+    "ResNet152V2",
+    "densenet",
     "imagenet_utils",
+    "resnet",
+    "resnet50",
+    "resnet_v2",
     "vgg16",
     "vgg19",
 ]
