@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,15 +78,17 @@ def one(model: Any) -> dict[str, Any]:
     }
 
 
-def row(function: Any, library: Any) -> dict[str, Any]:
+def row(function: Any, library: Any, parts: Sequence[str] = ("whole", "bare")) -> dict[str, Any]:
     """What is to be compared of a function of ``applications``."""
     found: dict[str, Any] = {
         "arguments": [[p.name, repr(p.default)] for p in inspect.signature(function).parameters.values()]
     }
-    for key, arguments in (("whole", {}), ("bare", {"include_top": False, "pooling": "avg"})):
+    for part in parts:
         library.utils.clear_session(free_memory=False)
-        found[key] = one(function(weights=None, **arguments))
-    found["bare"]["layers"] = hashlib.sha256(found["bare"]["layers"].encode()).hexdigest()[:16]
+        arguments = {} if part == "whole" else {"include_top": False, "pooling": "avg"}
+        found[part] = one(function(weights=None, **arguments))
+    if "bare" in parts:
+        found["bare"]["layers"] = hashlib.sha256(found["bare"]["layers"].encode()).hexdigest()[:16]
     return found
 
 

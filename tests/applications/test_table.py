@@ -14,6 +14,11 @@ from verax import applications
 from verax.initializers import random
 
 TABLE = table.rows()
+#: The smallest of each family: these are compared without their heads, too.
+# fmt: off
+BARE = {"ConvNeXtTiny", "DenseNet121", "EfficientNetB0", "EfficientNetV2B0", "InceptionResNetV2", "InceptionV3", "MobileNet",
+        "MobileNetV2", "MobileNetV3Small", "NASNetMobile", "ResNet50", "ResNet50V2", "VGG16", "Xception"}
+# fmt: on
 THERE = [name for name in TABLE if hasattr(applications, name)]
 
 
@@ -27,9 +32,10 @@ def _undrawn(monkeypatch):
 @pytest.mark.parametrize("name", THERE)
 def test_a_network_is_made_of_keras_layers(name: str):
     expected = TABLE[name]
-    found: dict[str, Any] = table.row(getattr(applications, name), verax)
+    parts = ("whole", "bare") if name in BARE else ("whole",)
+    found: dict[str, Any] = table.row(getattr(applications, name), verax, parts)
     assert found["arguments"] == expected["arguments"]
-    for key in ("whole", "bare"):
+    for key in parts:
         ours, theirs = found[key], expected[key]
         assert _first_other(name, ours["layers"], theirs["layers"]) == ""
         assert ours == theirs
