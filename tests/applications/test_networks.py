@@ -13,12 +13,12 @@ from verax.applications.building import Network
 SMALL = {"weights": None, "input_shape": (32, 32, 3), "classes": 5}
 
 
-@pytest.mark.parametrize("name", ["VGG16", "ResNet50", "ResNet50V2", "DenseNet121"])
-def test_a_network_predicts_what_keras_predicts(name: str):
+@pytest.mark.parametrize("name", ["VGG16", "ResNet50"])
+def test_a_whole_network_predicts_what_keras_predicts(name: str):
     with undrawn() as keras:
         theirs = getattr(keras.applications, name)(**SMALL)
         ours = getattr(applications, name)(**SMALL)
-        predictions(keras, theirs, ours, images(3, 32, 32))
+        predictions(theirs, ours, images(3, 32, 32))
 
 
 def short(keras, family: str, **arguments):
@@ -29,7 +29,7 @@ def short(keras, family: str, **arguments):
     every = {"input_tensor": None, "classifier_activation": "softmax", "name": "short", "pooling": None, **arguments}
     blocks = (2, 2)
     if family == "DenseNet":
-        blocks = (2, 2, 2, 2)
+        blocks = (1, 2, 1, 1)
         made, body = their_densenet.DenseNet(list(blocks), **every), densenet._densenet
     elif family == "ResNet":
 
@@ -51,22 +51,23 @@ def short(keras, family: str, **arguments):
     return made, net.finish(body(net, blocks))
 
 
-@pytest.mark.parametrize("family", ["VGG", "ResNet", "ResNetV2", "DenseNet"])
+@pytest.mark.parametrize("family", ["ResNet", "ResNetV2", "DenseNet"])
 def test_training_changes_what_it_changes_in_keras(family: str):
     with undrawn() as keras:
         theirs, ours = short(keras, family, include_top=True, **SMALL)
-        x = images(6, 32, 32)
-        predictions(keras, theirs, ours, x)
-        trained(keras, theirs, ours, x, np.array([0, 1, 2, 3, 4, 0]), 1e-3)
+        y = np.array([0, 1, 2, 3, 4, 0])
+        trained(keras, theirs, ours, images(6, 32, 32), y, "sparse_categorical_crossentropy")
+
+
+def test_training_vgg_changes_what_it_changes_in_keras():
+    with undrawn() as keras:  # without the head, whose weights are most of the work
+        theirs, ours = short(keras, "VGG", include_top=False, **{**SMALL, "pooling": "avg"})
+        trained(keras, theirs, ours, images(6, 32, 32), np.zeros((6, 512), "float32"), "mean_squared_error")
 
 
 @pytest.mark.parametrize("family", ["VGG", "ResNet", "ResNetV2", "DenseNet"])
 def test_features_without_the_head(family: str):
     with undrawn() as keras:
-        for pooling in (None, "avg", "max"):
-            for library in (keras,):
-                library.utils.clear_session(free_memory=False)
-            theirs, ours = short(keras, family, include_top=False, pooling=pooling, **SMALL)
-            assert ours.output_shape == theirs.output_shape
-            if pooling == "max":
-                predictions(keras, theirs, ours, images(3, 32, 32))
+        theirs, ours = short(keras, family, include_top=False, pooling="max", **SMALL)
+        assert [layer.name for layer in ours.layers] == [layer.name for layer in theirs.layers]
+        predictions(theirs, ours, images(3, 32, 32))
