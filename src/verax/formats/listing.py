@@ -33,7 +33,7 @@ def list_hdf5(report: Report, file: IO[bytes], inside: str) -> None:
     groups: Mapping[str, Mapping[str, Any]] = {}
     try:
         with hdf5.opened(file, name) as contents:
-            groups = contents.groups
+            groups = {path: dict(attributes) for path, attributes in contents.groups.items()}
             order = _order(groups)
             for path, array in sorted(contents.arrays.items(), key=lambda item: order(item[0])):
                 _add_hdf5(report, path, array.shape, str(array.dtype), array.size)
@@ -48,7 +48,7 @@ def list_hdf5(report: Report, file: IO[bytes], inside: str) -> None:
 def _list_unsafe(report: Report, source: IO[bytes], refused: DataError) -> dict[str, dict[str, Any]]:
     import h5py
 
-    groups: Mapping[str, Mapping[str, Any]] = {}
+    groups: dict[str, dict[str, Any]] = {}
     source.seek(0)
     try:
         with h5py.File(source, "r") as file:
