@@ -9,16 +9,41 @@ its ``preprocess_input``, which makes images ready, and ``decode_predictions``, 
 from __future__ import annotations
 
 from verax.applications import (
+    convnext,
     imagenet_utils,
+    inception_resnet_v2,
+    inception_v3,
+    nasnet,
     vgg16,
     vgg19,
+    xception,
 )
+from verax.applications.convnext import ConvNeXtBase, ConvNeXtLarge, ConvNeXtSmall, ConvNeXtTiny, ConvNeXtXLarge
+from verax.applications.inception_resnet_v2 import InceptionResNetV2
+from verax.applications.inception_v3 import InceptionV3
+from verax.applications.nasnet import NASNetLarge, NASNetMobile
 from verax.applications.vgg import VGG16, VGG19
+from verax.applications.xception import Xception
 
 __all__ = [
     "VGG16",
     "VGG19",
+    "ConvNeXtBase",
+    "ConvNeXtLarge",
+    "ConvNeXtSmall",
+    "ConvNeXtTiny",
+    "ConvNeXtXLarge",
+    "InceptionResNetV2",
+    "InceptionV3",
+    "NASNetLarge",
+    "NASNetMobile",
+    "Xception",
+    "convnext",
     "imagenet_utils",
+    "inception_resnet_v2",
+    "inception_v3",
+    "nasnet",
     "vgg16",
     "vgg19",
+    "xception",
 ]
