@@ -30,41 +30,51 @@ __all__ = [
 preprocess_input = preprocessing(None)
 
 #: How many blocks each of the four stages has, and of how many channels; and the hashes of ImageNet's weights.
-_SIZES = {
+_SIZES: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[str, str]]] = {
     "tiny": (
         (3, 3, 9, 3),
         (96, 192, 384, 768),
-        "8ae6e78ce2933352b1ef4008e6dd2f17bc40771563877d156bc6426c7cf503ff",
-        "d547c096cabd03329d7be5562c5e14798aa39ed24b474157cef5e85ab9e49ef1",
+        (
+            "8ae6e78ce2933352b1ef4008e6dd2f17bc40771563877d156bc6426c7cf503ff",
+            "d547c096cabd03329d7be5562c5e14798aa39ed24b474157cef5e85ab9e49ef1",
+        ),
     ),
     "small": (
         (3, 3, 27, 3),
         (96, 192, 384, 768),
-        "ce1277d8f1ee5a0ef0e171469089c18f5233860ceaf9b168049cb9263fd7483c",
-        "6fc8009faa2f00c1c1dfce59feea9b0745eb260a7dd11bee65c8e20843da6eab",
+        (
+            "ce1277d8f1ee5a0ef0e171469089c18f5233860ceaf9b168049cb9263fd7483c",
+            "6fc8009faa2f00c1c1dfce59feea9b0745eb260a7dd11bee65c8e20843da6eab",
+        ),
     ),
     "base": (
         (3, 3, 27, 3),
         (128, 256, 512, 1024),
-        "52cbb006d3dadd03f6e095a8ca1aca47aecdd75acb4bc74bce1f5c695d0086e6",
-        "40a20c5548a5e9202f69735ecc06c990e6b7c9d2de39f0361e27baeb24cb7c45",
+        (
+            "52cbb006d3dadd03f6e095a8ca1aca47aecdd75acb4bc74bce1f5c695d0086e6",
+            "40a20c5548a5e9202f69735ecc06c990e6b7c9d2de39f0361e27baeb24cb7c45",
+        ),
     ),
     "large": (
         (3, 3, 27, 3),
         (192, 384, 768, 1536),
-        "070c5ed9ed289581e477741d3b34beffa920db8cf590899d6d2c67fba2a198a6",
-        "96f02b6f0753d4f543261bc9d09bed650f24dd6bc02ddde3066135b63d23a1cd",
+        (
+            "070c5ed9ed289581e477741d3b34beffa920db8cf590899d6d2c67fba2a198a6",
+            "96f02b6f0753d4f543261bc9d09bed650f24dd6bc02ddde3066135b63d23a1cd",
+        ),
     ),
     "xlarge": (
         (3, 3, 27, 3),
         (256, 512, 1024, 2048),
-        "c1f5ccab661354fc3a79a10fa99af82f0fbf10ec65cb894a3ae0815f17a889ee",
-        "de3f8a54174130e0cecdc71583354753d557fcf1f4487331558e2a16ba0cfe05",
+        (
+            "c1f5ccab661354fc3a79a10fa99af82f0fbf10ec65cb894a3ae0815f17a889ee",
+            "de3f8a54174130e0cecdc71583354753d557fcf1f4487331558e2a16ba0cfe05",
+        ),
     ),
 }
 _FILES = {
     (depths, widths): weight_files("convnext", f"convnext_{size}", hashes, ends=(".h5", "_notop.h5"))
-    for size, (depths, widths, *hashes) in _SIZES.items()
+    for size, (depths, widths, hashes) in _SIZES.items()
 }
 
 #: The mean color of ImageNet's training images, and the spread of each channel, of values to 1.
@@ -197,7 +207,7 @@ def _files(net: Network, depths: tuple[int, ...], widths: tuple[int, ...]) -> We
 def _sized(function: str) -> Any:
     """The public function of one of the sizes."""
     size = function.removeprefix("ConvNeXt").lower()
-    depths, widths, *_ = _SIZES[size]
+    depths, widths, _ = _SIZES[size]
 
     def make(
         include_top: bool = True,

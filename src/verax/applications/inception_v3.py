@@ -76,12 +76,12 @@ def convolved(
 def along(x: Any, branch: Branch) -> Any:
     """``x`` through the steps of a branch."""
     for step in branch:
-        if step == "average":
-            x = layers.AveragePooling2D(3, strides=1, padding="same")(x)
-        elif step == "max":
-            x = layers.MaxPooling2D(3, strides=2)(x)
-        else:
+        if not isinstance(step, str):
             x = convolved(x, *step)
+        elif step == "average":
+            x = layers.AveragePooling2D(3, strides=1, padding="same")(x)
+        else:
+            x = layers.MaxPooling2D(3, strides=2)(x)
     return x
 
 
