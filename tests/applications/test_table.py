@@ -16,8 +16,8 @@ from verax.initializers import random
 TABLE = table.rows()
 #: The smallest of each family: these are compared without their heads, too.
 # fmt: off
-BARE = {"ConvNeXtTiny", "DenseNet121", "EfficientNetB0", "EfficientNetV2B0", "InceptionResNetV2", "InceptionV3", "MobileNet",
-        "MobileNetV2", "MobileNetV3Small", "NASNetMobile", "ResNet50", "ResNet50V2", "VGG16", "Xception"}
+BARE = {"ConvNeXtTiny", "DenseNet121", "EfficientNetB0", "EfficientNetV2B0", "InceptionResNetV2", "InceptionV3",
+        "MobileNet", "MobileNetV2", "MobileNetV3Small", "NASNetMobile", "ResNet50", "ResNet50V2", "VGG16", "Xception"}
 # fmt: on
 THERE = [name for name in TABLE if hasattr(applications, name)]
 
