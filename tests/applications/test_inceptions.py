@@ -1,45 +1,68 @@
-"""Inception v3, Xception, Inception-ResNet v2 and NASNet beside real Keras: predictions, training, configurations."""
+"""Inception v3, Xception, Inception-ResNet v2, NASNet and ConvNeXt beside real Keras."""
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Iterator
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import verax
-from tests.applications.side_by_side import images, near, predictions, trained, undrawn
+from tests.applications.side_by_side import near, predictions, trained, undrawn
 from verax import applications
-from verax.applications import nasnet
+from verax.applications import convnext, nasnet
 from verax.errors import InputError, ShapeError
+from verax.frame.speed import use_fast_kernels
+from verax.layers.residual import CustomScaleLayer, LayerScale, StochasticDepth
 
-#: name -> (the least size of an image, where it is cut for training: the rest is of the same layers).
-NETWORKS = {
-    "InceptionV3": (75, "mixed4"),
-    "Xception": (71, "add_3"),
-    "InceptionResNetV2": (75, "block35_2_ac"),
+#: name -> the height and width of its images, and its further arguments. The last two are of Keras' inner functions, for
+#: networks that compile soon.
+NETWORKS: dict[str, tuple[int, dict[str, Any]]] = {
+    "InceptionV3": (75, {}),
+    "Xception": (71, {}),
+    "InceptionResNetV2": (75, {}),
+    "NASNet": (40, {"penultimate_filters": 96, "num_blocks": 1, "stem_block_filters": 8}),
+    "ConvNeXt": (32, {"depths": (1, 2, 1, 1), "projection_dims": (4, 8, 12, 16)}),
 }
-SMALL_NASNET = {"penultimate_filters": 96, "num_blocks": 1, "stem_block_filters": 8, "weights": None}
+#: Where the large ones are cut for training: what follows are layers of the same kinds.
+CUT = {"InceptionV3": "mixed3", "Xception": "add_3", "InceptionResNetV2": "block35_2_ac"}
+
+
+@pytest.fixture(autouse=True)
+def _plain_kernels() -> Iterator[None]:
+    """The forms of convolutions are compared elsewhere; plain ones compile sooner."""
+    use_fast_kernels(False)
+    yield
+    use_fast_kernels(True)
 
 
 def pair(keras: Any, name: str, **arguments: Any) -> tuple[Any, Any]:
-    """A network of Keras and ours."""
-    found: list[Any] = []
+    """The same network of Keras and of ours."""
+    from keras.src.applications.convnext import ConvNeXt
+    from keras.src.applications.nasnet import NASNet
+
+    size, further = NETWORKS[name]
+    inner = {"NASNet": (NASNet, nasnet.NASNet), "ConvNeXt": (ConvNeXt, convnext.ConvNeXt)}
+    functions = inner.get(name) or (getattr(keras.applications, name), getattr(applications, name))
+    every = {"weights": None, "input_shape": (size, size, 3), **further, **arguments}
     for library in (keras, verax):
         library.utils.clear_session(free_memory=False)
-        if name == "NASNet":
-            from keras.src.applications.nasnet import NASNet
-
-            function, arguments = NASNet if library is keras else nasnet.NASNet, {**SMALL_NASNET, **arguments}
-        else:
-            function = getattr(library.applications, name)
-        found.append(function(**{"weights": None, **arguments}))
-    return found[0], found[1]
+    return functions[0](**every), functions[1](**every)
 
 
-def found_in(model: Any, layer: str) -> Any:
-    """What a layer returned in a network of ours."""
+def patches(rows: int, size: int) -> np.ndarray:
+    """Images of three by three colors: what makes them differ is large enough to be seen by every layer."""
+    colors = np.random.default_rng(1).uniform(-1, 1, (rows, 3, 3, 3))
+    each = np.arange(size) * 3 // size
+    return colors[:, each][:, :, each].astype("float32")
+
+
+def result_of(model: Any, layer: str) -> Any:
+    """What a layer returned when the network was made."""
     stack = list(model.outputs)
     while stack[-1].name != layer:
         stack.extend(stack.pop().node.inputs())
@@ -48,26 +71,189 @@ def found_in(model: Any, layer: str) -> Any:
 
 def cut(library: Any, model: Any, layer: str) -> Any:
     """The network up to a layer, with a head of its own."""
-    output = model.get_layer(layer).output if library is not verax else found_in(model, layer)
-    x = library.layers.GlobalAveragePooling2D(name="pool")(output)
+    features = result_of(model, layer) if library is verax else model.get_layer(layer).output
+    x = library.layers.GlobalAveragePooling2D(name="pool")(features)
     return library.Model(model.inputs, library.layers.Dense(5, "softmax", name="scores")(x))
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, "NASNet"])
-def test_a_network_predicts_what_keras_predicts(name: str):
-    size = NETWORKS[name][0] if name in NETWORKS else 40
+def plain(config: Any) -> Any:
+    """A configuration as JSON holds it; Xception's -1 and 3 are the same axis."""
+    return json.loads(json.dumps(config).replace('"axis": -1', '"axis": 3'))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_predicts_what_keras_predicts_and_is_described_alike(name: str):
     with undrawn() as keras:
-        theirs, ours = pair(keras, name, input_shape=(size, size, 3), classes=5, classifier_activation=None)
-        predictions(keras, theirs, ours, images(2, size, size))
+        theirs, ours = pair(keras, name, classes=5, classifier_activation=None)
+        predictions(theirs, ours, patches(2, NETWORKS[name][0]))
+        keras.utils.clear_session(free_memory=False)
+        there = keras.models.model_from_json(ours.to_json())
+        here = verax.models.model_from_json(theirs.to_json())
+        assert plain(there.get_config()) == plain(theirs.get_config())
+        assert plain(json.loads(here.to_json())) == plain(json.loads(ours.to_json()))
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, "NASNet"])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_training_changes_what_it_changes_in_keras(name: str):
-    size, layer = NETWORKS.get(name, (40, ""))
     with undrawn() as keras:
-        theirs, ours = pair(keras, name, input_shape=(size, size, 3), classes=5)
-        if layer:
-            theirs, ours = cut(keras, theirs, layer), cut(verax, ours, layer)
-        x = images(6, size, size)
-        predictions(keras, theirs, ours, x)
-        trained(keras, theirs, ours, x, np.array([0, 1, 2, 3, 4, 0]), 1e-3)
+        theirs, ours = pair(keras, name, classes=5)
+        if name in CUT:
+            theirs, ours = (cut(library, model, CUT[name]) for library, model in ((keras, theirs), (verax, ours)))
+        x, y = patches(6, NETWORKS[name][0]), np.array([0, 1, 2, 3, 4, 0])
+        trained(keras, theirs, ours, x, y, "sparse_categorical_crossentropy")
+
+
+@pytest.mark.parametrize("name", ["NASNet", "ConvNeXt"])
+@pytest.mark.parametrize("pooling", [None, "avg", "max"])
+def test_features_without_the_head(name: str, pooling: str | None):
+    with undrawn() as keras:
+        theirs, ours = pair(keras, name, include_top=False, pooling=pooling)
+        assert ours.output_shape == theirs.output_shape
+        assert [layer.name for layer in ours.layers] == [layer.name for layer in theirs.layers]
+        if pooling == "max":
+            predictions(theirs, ours, patches(2, NETWORKS[name][0]))
+
+
+# ---- ConvNeXt's options and layers -----------------------------------------------------------------------------------
+
+TINY = {"depths": (1, 1, 1, 2), "projection_dims": (2, 2, 2, 2), "include_top": False, "weights": None}
+
+
+def test_preprocessing_is_a_part_of_convnext_for_three_channels():
+    def first(**arguments: Any) -> Any:
+        return convnext.ConvNeXt(**TINY, **arguments).layers[1]
+
+    layer = first()
+    assert layer.name == "convnext_prestem_normalization"
+    color = np.array([[[[123.675, 116.28, 103.53 + 57.375]]]], "float32")
+    near(layer(color).reshape(3), [0, 0, 1], 1e-6)
+    assert first(include_preprocessing=False).name == first(input_shape=(32, 32, 1)).name == "convnext_stem"
+    assert first(input_tensor=verax.Input((32, 32, 1))).name == "convnext_stem"
+    x = np.ones((1, 2, 2, 3))
+    assert convnext.preprocess_input(x) is x
+
+
+def test_stochastic_depth_grows_with_the_depth_and_is_written_as_keras_writes_it():
+    arguments = {**TINY, "drop_path_rate": 0.8, "layer_scale_init_value": None, "input_shape": (32, 32, 3)}
+    with undrawn() as keras:
+        from keras.src.applications.convnext import ConvNeXt
+
+        theirs, ours = ConvNeXt(**arguments), convnext.ConvNeXt(**arguments)
+        assert [layer.name for layer in ours.layers] == [layer.name for layer in theirs.layers]
+        keras.utils.clear_session(free_memory=False)
+        assert keras.models.model_from_json(ours.to_json()).get_config() == theirs.get_config()
+        rates = [one.drop_path_rate for one in ours.layers if isinstance(one, StochasticDepth)]
+        near(rates, [0.2, 0.4, 0.6, 0.8], 1e-12)
+        predictions(theirs, ours, patches(2, 32))  # in inference everything is kept
+
+
+def test_stochastic_depth_drops_rows_and_keeps_the_mean():
+    layer, x = StochasticDepth(0.25), jnp.ones((4000, 2, 3))
+    y = np.asarray(layer(x, training=True))
+    kept = y[:, 0, 0] > 0
+    np.testing.assert_allclose(y, np.where(kept[:, None, None], 1 / 0.75, 0) * np.ones((1, 2, 3)), rtol=1e-6)
+    assert abs(kept.mean() - 0.75) < 4 * np.sqrt(0.75 * 0.25 / 4000)
+    assert (layer(x) == x).all()
+    assert not np.asarray(StochasticDepth(1.0)(x, training=True)).any()  # Keras: NaN
+    assert (StochasticDepth(0.0)(x, training=True) == x).all()
+
+
+def test_facts_name_stochastic_depth():
+    model = verax.Sequential([verax.Input((3,)), StochasticDepth(0.5), verax.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    history = model.fit(np.ones((8, 3)), np.ones(8), verbose=0)
+    assert "stochastic depth on" in str(history.readings["loss"][0])
+
+
+@pytest.mark.parametrize(
+    ("module", "layer", "x"),
+    [
+        ("convnext", LayerScale(0.5, 3), np.ones((2, 3), "float32")),
+        ("convnext", StochasticDepth(0.1), np.ones((2, 3), "float32")),
+        ("inception_resnet_v2", CustomScaleLayer(0.2), [np.ones((2, 3), "float32")] * 2),
+    ],
+)
+def test_a_layer_of_an_application_is_read_and_written_as_in_keras(module: str, layer: Any, x: Any):
+    with undrawn() as keras:
+        described = verax.saving.serialize_keras_object(layer)
+        theirs = keras.saving.deserialize_keras_object(described)
+        assert type(theirs).__module__ == f"keras.src.applications.{module}"
+        assert type(theirs).__name__ == type(layer).__name__
+        near(layer(x), theirs(x))
+        again = verax.saving.deserialize_keras_object(keras.saving.serialize_keras_object(theirs))
+        assert type(again) is type(layer)
+        assert again.get_config() == layer.get_config()
+        assert [w.path.split("/")[-1] for w in layer.weights] == [w.path.split("/")[-1] for w in theirs.weights]
+    verax.testing.check_layer(layer, x)
+
+
+def test_layers_compute_in_half_precision():
+    half = {"dtype": "mixed_bfloat16"}
+    x = jnp.ones((2, 3), "bfloat16")
+    for layer, inputs in ((LayerScale(0.5, 3, **half), x), (StochasticDepth(0.5, **half), x),
+                          (CustomScaleLayer(0.2, **half), [x, x])):  # fmt: skip
+        assert layer(inputs, training=True).dtype == jnp.bfloat16
+
+
+# ---- what does not fit -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda: applications.InceptionV3(weights=None, input_shape=(74, 80, 3)), ShapeError, "at least 75"),
+        (lambda: applications.Xception(weights=None, input_shape=(70, 71, 3)), ShapeError, "at least 71"),
+        (lambda: applications.InceptionResNetV2(weights=None, input_shape=(75, 74, 3)), ShapeError, "at least 75"),
+        (lambda: applications.NASNetMobile(weights=None, input_shape=(31, 32, 3)), ShapeError, "at least 32"),
+        (lambda: applications.ConvNeXtTiny(weights=None, input_shape=(31, 32, 3)), ShapeError, "at least 32"),
+        (lambda: applications.Xception(weights="nowhere.h5"), InputError, "no such file"),
+        (lambda: applications.ConvNeXtTiny(classes=10), InputError, "1000 classes"),
+        (lambda: nasnet.NASNet(weights=None, penultimate_filters=100), InputError, "multiple of 96"),
+        (lambda: nasnet.NASNet(default_size=100), InputError, "224 .NASNetMobile. and 331"),
+        (
+            lambda: applications.NASNetLarge(include_top=False, weights=None, input_shape=(None, None, 3)),
+            ShapeError,
+            "depends on the height and the width",
+        ),
+        (lambda: convnext.ConvNeXt((1, 1, 1), (4, 4, 4, 4)), InputError, "depths=.* four stages"),
+        (lambda: convnext.ConvNeXt((1, 1, 1, 1), (4, 4, 0, 4)), InputError, "projection_dims=.* four stages"),
+        (lambda: convnext.ConvNeXt((1, 1, 1, 1), (4, 4, 4, 4), weights="imagenet"), InputError, "ConvNeXtTiny"),
+        (lambda: convnext.ConvNeXt((1, 1, 1, 1), (4, 4, 4, 4), 1.5), InputError, "drop_path_rate"),
+        (lambda: StochasticDepth(-0.1), InputError, "drop_path_rate"),
+    ],
+)
+def test_a_wrong_argument_is_named(make: Any, error: type[Exception], text: str):
+    with pytest.raises(error, match=f"(?s){text}"):
+        make()
+
+
+@pytest.mark.parametrize("make", [applications.NASNetMobile, applications.ConvNeXtTiny])
+def test_some_networks_are_for_channels_last(make: Any):
+    verax.config.set_image_data_format("channels_first")
+    with pytest.raises(InputError, match="channels last only"):
+        make(weights=None)
+
+
+def test_channels_first_gives_the_same_numbers():
+    def predicted(x: np.ndarray, weights: Any = None) -> tuple[Any, Any]:
+        model = applications.InceptionV3(include_top=False, weights=None, input_shape=x.shape[1:])
+        model = cut(verax, model, "mixed0")
+        if weights is not None:
+            model.set_weights(weights)
+        return model.predict(x, verbose=0), model.get_weights()
+
+    x = patches(2, 75)
+    with undrawn():
+        expected, _ = predicted(x)
+    rng = np.random.default_rng(0)
+    weights = [rng.uniform(0.1, 0.2, w.shape).astype("float32") for w in _]
+    expected, _ = predicted(x, weights)
+    verax.config.set_image_data_format("channels_first")
+    near(predicted(np.moveaxis(x, -1, 1), weights)[0], expected)
+
+
+def test_every_size_of_convnext_has_keras_arguments_and_says_what_it_is():
+    for size in ("Tiny", "Small", "Base", "Large", "XLarge"):
+        function = getattr(applications, f"ConvNeXt{size}")
+        assert inspect.signature(function).parameters["name"].default == f"convnext_{size.lower()}"
+        assert f"ConvNeXt{size}" in function.__doc__
