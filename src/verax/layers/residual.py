@@ -39,7 +39,7 @@ class LayerScale(Layer):
 
     def build(self, input_shape: Any) -> None:
         """Make gamma."""
-        self.gamma = self.add_weight((self.projection_dim,), initializers.Constant(self.init_values))
+        self.gamma = self.add_weight((self.projection_dim,), initializers.Constant(self.init_values), name="gamma")
 
     def call(self, x: jax.Array) -> jax.Array:
         """Scale ``x``."""
