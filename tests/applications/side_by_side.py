@@ -38,7 +38,7 @@ def undrawn() -> Iterator[Any]:
 def weights_for(model: Any) -> list[np.ndarray]:
     """Numbers for the weights of a model of Keras, under which its activations neither grow nor vanish."""
     rng, found = RNG(0), []
-    normalized = any("moving" in weight.path for weight in model.weights)
+    normalized = any(weight.path.endswith("gamma") for weight in model.weights)
     variance = 1.0 if normalized else 2.0  # a ReLU halves it
     for weight in model.weights:
         values = rng.random(tuple(weight.shape), "float32")

@@ -124,7 +124,7 @@ def test_features_without_the_head(name: str, pooling: str | None):
 
 # ---- ConvNeXt's options and layers -----------------------------------------------------------------------------------
 
-TINY = {"depths": (1, 1, 1, 2), "projection_dims": (2, 2, 2, 2), "include_top": False, "weights": None}
+TINY = {"depths": (1, 1, 1, 2), "projection_dims": (4, 8, 12, 16), "include_top": False, "weights": None}
 
 
 def test_preprocessing_is_a_part_of_convnext_for_three_channels():
@@ -264,3 +264,7 @@ def test_every_size_of_convnext_has_keras_arguments_and_says_what_it_is():
         function = getattr(applications, f"ConvNeXt{size}")
         assert inspect.signature(function).parameters["name"].default == f"convnext_{size.lower()}"
         assert f"ConvNeXt{size}" in function.__doc__
+
+
+def test_a_layer_made_with_the_name_none_is_described_by_the_name_it_got():
+    assert verax.layers.Dense(2, name=None).get_config() == {"name": "dense", "units": 2}
