@@ -182,6 +182,7 @@ class Holder:
             config["dtype"] = self._core.policy
         if self._core.trainable is not config.get("trainable", True) and (every or "trainable" in takes):
             config["trainable"] = self._core.trainable
+        config.pop("name", None)  # an automatic name, too, where name=None was passed
         return {"name": self.name, **described(config)}
 
     @classmethod
