@@ -40,6 +40,7 @@ class Core:
     variables: list[Variable] = field(default_factory=list)
     declared_shape: tuple[int | None, ...] | None = None
     activity_regularizer: Callable[[Any], Any] | None = None
+    first_call: dict[str, Any] | None = None  # the symbolic tensors of its first place in a graph
     remat: Any = None  # the RematScope by which it is recomputed, if any
 
 
