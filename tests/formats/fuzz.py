@@ -79,6 +79,10 @@ FORMS: dict[str, tuple[str, Callable[[Any, Path], None], Callable[[Path], Any]]]
     "keras:weights": (".keras", lambda model, path: model.save(path), _whole),
     "weights.h5": (".weights.h5", lambda model, path: model.save_weights(path), _weights),
     "npz": (".npz", lambda model, path: model.save_weights(path), _weights),
+    "safetensors": (".safetensors", lambda model, path: model.save_weights(path), _weights),
+    "h5": (".h5", lambda model, path: model.save(path), _whole),
+    "h5 weights": (".h5", lambda model, path: model.save(path), _weights),
+    "exported": (".verax", lambda model, path: model.export(path, verbose=False), verax.load_exported),
 }
 
 _models: list[Any] = []

@@ -90,7 +90,11 @@ def load_model(
             model.compile(**{key: revive(value, file.name) for key, value in arguments.items()})
             if file.optimizer is not None and file.optimizer.arrays:
                 arrays = [stored.read() for stored in file.optimizer.arrays]
-                restoring(model, lambda optimizer, params: _state(optimizer, arrays, params), file.name, lenient=True)()
+
+                def state(optimizer: Any, params: dict[str, Any]) -> Any:
+                    return _state(optimizer, arrays, params)
+
+                restoring(model, state, file.name, count=len(arrays), lenient=True)()
         return model
 
 

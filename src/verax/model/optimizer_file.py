@@ -34,7 +34,7 @@ def place(model: Any, arrays: dict[str, np.ndarray[Any, Any]], groups: dict[str,
 def read(model: Any, contents: Contents, *, lenient: bool) -> Callable[[], None]:
     """What sets the optimizer's state to that of a file; nothing where there is none, or the model is not compiled."""
     found = contents.below(f"{_GROUP}/vars")
-    if model._model.compiled is None or len(found) <= 2:  # before its first step: an iteration, and a rate
+    if model._model.compiled is None or not found:
         return lambda: None
     stored = [found.get(str(i)) for i in range(len(found))]
     arrays = [np.zeros(0) if one is None else one.read() for one in stored]
@@ -42,11 +42,11 @@ def read(model: Any, contents: Contents, *, lenient: bool) -> Callable[[], None]
     def state(optimizer: Any, params: dict[str, Any]) -> Any:
         return optimizer.from_variables(arrays, params, list(params))
 
-    return restoring(model, state, contents.name, lenient=lenient)
+    return restoring(model, state, contents.name, count=len(arrays), lenient=lenient)
 
 
 def restoring(
-    model: Any, state_of: Callable[[Any, dict[str, Any]], Any], name: str, *, lenient: bool
+    model: Any, state_of: Callable[[Any, dict[str, Any]], Any], name: str, *, count: int, lenient: bool
 ) -> Callable[[], None]:
     """What gives a compiled model's optimizer a state, once everything else is known to fit.
 
@@ -54,6 +54,7 @@ def restoring(
         model: A model, built and compiled.
         state_of: (optimizer, path -> trained value, in Keras' order) -> state.
         name: The file, for messages.
+        count: How many arrays the file has: before its first step an optimizer of Keras has two, or one, and no state.
         lenient: Warn where the state is another optimizer's, and leave it: the weights are what was asked for.
     """
     compiled = model._model.compiled
@@ -61,6 +62,8 @@ def restoring(
     try:
         state = state_of(compiled.optimizer, params)
     except InputError as error:
+        if count <= 2:
+            return lambda: None
         if not lenient:
             raise
         said = " ".join(str(error).split())[:400]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from verax.formats import tensors
 from verax.frame.frame import load_values, values
 from verax.frame.tree import Tree
 from verax.model.flattened import flattened_before
+from verax.model.naming import paired, paths
 from verax.model.torch_layouts import Entry, Unit, units_of
 from verax.model.torch_names import Names, targets_of
 
@@ -46,6 +48,7 @@ def save(model: Model, path: Any) -> None:
     carried = Tree.of(model).carried()
     arrays = {name: np.asarray(value) for name, value in {**params, **state}.items() if name not in carried}
     noted = {"format": "verax", "format_version": FORMAT, "verax_version": __version__, "model": model.name}
+    noted["order"] = json.dumps(paths(model))  # the file itself sorts its tensors
     tensors.write(path, arrays, noted)
 
 
@@ -80,7 +83,12 @@ def load(
     head = tensors.header(path)
     shapes = {name: spec.shape for name, spec in head.tensors.items()}
     units = _units(model, flattened) if layout == "torch" else _plain_units(model)
-    targets = targets_of(shapes, names, units) if layout == "torch" else _renamed(shapes, names)
+    if layout == "torch":
+        targets = targets_of(shapes, names, units)
+    elif names is None and head.metadata.get("order"):
+        targets = _paired(model, head.metadata["order"], shapes)
+    else:
+        targets = _renamed(shapes, names)
     entries = _chosen(units, set(targets.values()))
     found = _checked(model, path, shapes, targets, entries)
     held = {v.path: v for v, _ in Tree.of(model).variables.values()}
@@ -129,6 +137,15 @@ def _plain_units(model: Model) -> list[Unit]:
         if place.path not in carried:
             unit.entries.append(Entry(place.path, variable.shape, {place.path: variable.shape}, lambda array: array))
     return [unit]
+
+
+def _paired(model: Model, noted: str, shapes: Mapping[str, Shape]) -> dict[str, str]:
+    try:
+        order: Any = json.loads(noted)
+    except (ValueError, RecursionError):
+        order = None
+    known = isinstance(order, list) and sorted(map(str, cast("list[Any]", order))) == sorted(shapes)
+    return (paired(paths(model), order) if known else {}) or _renamed(shapes, None)
 
 
 def _renamed(shapes: Mapping[str, Shape], names: Names) -> dict[str, str]:
