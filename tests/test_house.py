@@ -35,9 +35,9 @@ HOUSE = {
     # The engine knows no part: layers, losses and metrics come in as values.
     "engine": ("errors", "ledger", "frame"),
     "data": ("errors", "frame"),
-    "callbacks": ("errors", "ledger", "frame"),
-    # Forms of files: plain arrays and bytes.
     "formats": ("errors", "frame"),
+    "callbacks": ("errors", "ledger", "frame", "formats"),
+    # Forms of files: plain arrays and bytes.
     "model": ("errors", "ledger", "frame", "ops", "losses", "metrics", "optimizers", "layers", "engine", "data",
               "callbacks", "formats"),
     # The edges: other names, data to try things on.

@@ -8,14 +8,14 @@ from string import Formatter
 from typing import Any
 
 from verax.callbacks.base import Logs
-from verax.callbacks.messages import say
-from verax.callbacks.monitor import MonitorCallback
+from verax.callbacks.frequency import check_frequency
+from verax.callbacks.monitor import BestCallback
 from verax.errors import InputError, StateError, UnknownNameError
 
 __all__ = ["ModelCheckpoint"]
 
 
-class ModelCheckpoint(MonitorCallback):
+class ModelCheckpoint(BestCallback):
     """Save the weights at the end of every epoch, or every ``save_freq`` batches, or only when they are the best.
 
     Args:
@@ -56,6 +56,8 @@ class ModelCheckpoint(MonitorCallback):
     ([1.0], 0.5, 1)
     """
 
+    resumed_attributes = (*BestCallback.resumed_attributes, "best_epoch", "best_weights", "_since_save", "_last_batch")
+
     def __init__(
         self,
         filepath: str | os.PathLike[str] | None = None,
@@ -67,22 +69,13 @@ class ModelCheckpoint(MonitorCallback):
         save_freq: str | int = "epoch",
         initial_value_threshold: float | None = None,
     ):
-        super().__init__(monitor, mode, initial_value_threshold)
+        super().__init__(monitor, mode, initial_value_threshold, verbose=verbose)
         self.filepath = None if filepath is None else _checked_path(os.fspath(filepath), save_weights_only)
-        self.verbose = verbose
         self.save_best_only = filepath is None if save_best_only is None else save_best_only
         self.save_weights_only = save_weights_only
-        if save_freq != "epoch" and (isinstance(save_freq, (str, bool)) or int(save_freq) < 1):
-            raise InputError(
-                "ModelCheckpoint saves every save_freq batches, or every epoch.",
-                received=f"save_freq={save_freq!r}",
-                because="that is neither a number of batches nor 'epoch'",
-                do="Pass save_freq='epoch' or a positive integer.",
-            )
-        self.save_freq = save_freq
+        self.save_freq = check_frequency("ModelCheckpoint", save_freq)
         self.best_epoch: int | None = None
         self.best_weights: list[Any] | None = None
-        self._seen_monitor = False
         self._epoch = 0
         self._since_save = 0
         self._last_batch: int | None = None
@@ -129,12 +122,12 @@ class ModelCheckpoint(MonitorCallback):
         (self.model if model is None else model).set_weights(self.best_weights)
 
     def _save(self, epoch: int, batch: int | None, logs: Logs) -> None:
-        if self.save_best_only and not self._is_best(epoch, logs):
+        if self.save_best_only and not self.is_best(epoch, logs):
             return
         self.best_epoch = epoch
         if self.filepath is None:
             self.best_weights = self.model.get_weights()
-            self._tell(epoch, "kept the weights in memory")
+            self.tell(epoch, "kept the weights in memory")
             return
         path = Path(self._path(epoch, batch, logs))
         if path.is_dir():
@@ -146,24 +139,7 @@ class ModelCheckpoint(MonitorCallback):
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         self.model.save_weights(str(path))
-        self._tell(epoch, f"saved the weights to {path}")
-
-    def _is_best(self, epoch: int, logs: Logs) -> bool:
-        current = self.monitored(epoch, logs)
-        if current is None:
-            return not self._seen_monitor
-        self._seen_monitor = True
-        best = "none so far" if self.best is None else f"{self.best:.5f}"
-        if not self.improves(current, self.best, logs):
-            self._tell(epoch, f"{self.monitor} {current:.5f} is no better than {best}")
-            return False
-        self._tell(epoch, f"{self.monitor} improved from {best} to {current:.5f}")
-        self.best = current
-        return True
-
-    def _tell(self, epoch: int, what: str) -> None:
-        if self.verbose > 0:
-            say(f"Epoch {epoch + 1}: {what}")
+        self.tell(epoch, f"saved the weights to {path}")
 
     def _path(self, epoch: int, batch: int | None, logs: Logs) -> str:
         fields: dict[str, Any] = {"epoch": epoch + 1, **logs}
