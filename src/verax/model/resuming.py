@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from verax.errors import DataError, StateError
+from verax.errors import DataError, InputError, StateError
 from verax.frame.frame import load_values
 from verax.frame.tree import Tree
 
@@ -126,8 +126,11 @@ def capture(model: Learner, compiled: Compiled, run: Run | None) -> dict[str, np
     def aside(value: Any) -> Any:
         """Of what callbacks keep: an array, which stands beside the text."""
         if not hasattr(value, "__array__"):
-            raise TypeError(
-                f"a callback's state holds a {type(value).__name__}, which is neither an array nor plain data"
+            raise InputError(
+                "What callbacks count is kept with the state of a training.",
+                received=f"{type(value).__name__} in a callback's get_state",
+                because="it is neither an array nor a number, text, None, or a list or dict of those",
+                do="Keep plain data and arrays.",
             )
         name = f"kept/{len(arrays):06d}"
         arrays[name] = value
