@@ -39,7 +39,7 @@ HOUSE = {
     "callbacks": ("errors", "ledger", "frame", "formats"),
     # Forms of files: plain arrays and bytes.
     "model": ("errors", "ledger", "frame", "ops", "losses", "metrics", "optimizers", "layers", "engine", "data",
-              "callbacks", "formats"),
+              "callbacks", "formats", "_version"),
     # The edges: other names, data to try things on.
     "config": ("errors", "frame", "engine"),
     "backend": ("errors", "frame", "ops", "config"),
@@ -50,7 +50,7 @@ HOUSE = {
     "models": ("model",),
     "distribution": ("errors", "frame"),
     "wrappers": ("errors", "models"),
-    "saving": ("frame", "losses", "metrics", "models", "optimizers"),
+    "saving": ("frame", "losses", "metrics", "model", "models", "optimizers"),
     "utils": ("errors", "frame", "layers", "callbacks", "model", "saving"),
     "datasets": ("errors", "utils"),
     "preprocessing": ("utils",),

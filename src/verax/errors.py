@@ -6,7 +6,8 @@
      ├─ InputError (ValueError)            something a person passed cannot be used
      │   ├─ ShapeError                     a rank, a feature count or a shape does not fit
      │   ├─ DtypeError (TypeError)         a dtype does not fit
-     │   ├─ DataError                      rows: empty, of unequal number, NaN, a label out of range
+     │   ├─ DataError                      rows: empty, of unequal number, NaN, a label out of range; a damaged file
+     │   │   └─ MissingFileError (FileNotFoundError)
      │   ├─ UnknownNameError (LookupError) a string that names nothing; the nearest names are given
      │   └─ GraphError                     symbolic tensors that do not form one graph
      ├─ StateError (RuntimeError)          the right call at the wrong time
@@ -36,6 +37,7 @@ __all__ = [
     "GraphError",
     "InputError",
     "MissingExtraError",
+    "MissingFileError",
     "NotBuiltError",
     "NotCompiledError",
     "ShapeError",
@@ -93,6 +95,10 @@ class DtypeError(InputError, TypeError):
 
 class DataError(InputError):
     """Rows that cannot be used: none, of unequal number, NaN, a label out of range."""
+
+
+class MissingFileError(DataError, FileNotFoundError):
+    """No file has that name."""
 
 
 class UnknownNameError(InputError, LookupError):

@@ -187,9 +187,7 @@ class _Slice(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}[whence]
-        if base + offset < 0:
-            raise ValueError(f"no place {base + offset} in a file")
-        self._at = base + offset
+        self._at = max(0, base + offset)
         return self._at
 
     def readinto(self, buffer: Any) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from verax.frame.layer import Layer
     from verax.frame.variable import Variable
 
-__all__ = ["Frame", "Outcome", "call", "load_values", "pure", "values"]
+__all__ = ["Frame", "Outcome", "call", "load_values", "pure", "put", "values"]
 
 
 @dataclass
@@ -357,6 +357,11 @@ def load_values(layer: Layer, *tables: Mapping[str, Any]) -> None:
                     because=f"the layer has {have}",
                 )
             pairs.append((by_path[path], value))
+    put(pairs)
+
+
+def put(pairs: Iterable[tuple[Variable, Any]]) -> None:
+    """Set variables to values of their shapes."""
     scope = stateless.get()
     for variable, value in pairs:
         if scope is not None:

@@ -15,8 +15,8 @@ from verax.frame.graph import Graph
 from verax.frame.registry import Registry
 from verax.frame.serialized import serialize_keras_object
 from verax.frame.symbolic import SymbolicTensor, infer_spec, is_symbolic
-from verax.layers import Layer
-from verax.model import summary, weights
+from verax.layers import Layer, layer_registry
+from verax.model import files, summary
 from verax.model.configuration import functional_config, functional_parts, is_functional
 from verax.model.learner import Learner
 from verax.model.structure import match_inputs
@@ -93,6 +93,15 @@ class Model(Learner):
             for i, layer in enumerate(self._model.graph.layers):
                 yield layer.name, str(i), layer
         yield from super().children()
+
+    def stored_parts(self) -> Iterator[tuple[str, Any]]:
+        """The graph's layers, its Inputs among them, then what attributes hold."""
+        graph = self._model.graph
+        if graph is not None:
+            starts = [t.node.target for t in jax.tree.leaves(graph.inputs, is_leaf=is_symbolic)]
+            inside = {id(layer) for layer in graph.layers}
+            yield "layers", [*(s for s in starts if id(s) not in inside), *graph.layers]
+        yield from super().stored_parts()
 
     @property
     def layers(self) -> list[Layer]:
@@ -190,13 +199,20 @@ class Model(Learner):
 
     # ---- weights on disk -----------------------------------------------------------------------------------------
 
-    def save_weights(self, filepath: Any, overwrite: bool = True) -> None:
-        """Write all weights to a ``.npz`` file, path by path; the old file or the new one, never a mix."""
-        weights.save(self, filepath, overwrite=overwrite)
+    def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
+        """Write the whole model to a ``.keras`` file, which ``verax.saving.load_model`` and Keras' load: see
+        ``verax.saving.save_model``."""
+        files.save_model(self, filepath, overwrite, zipped, **kwargs)
 
-    def load_weights(self, filepath: Any) -> None:
-        """Read weights written by ``save_weights``; nothing is changed when one does not fit."""
-        weights.load(self, filepath)
+    def save_weights(self, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None) -> None:
+        """Write all weights to a file; its suffix says in which form: see ``verax.saving.save_weights``."""
+        files.save_weights(self, filepath, overwrite, max_shard_size)
+
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
+        """Set all weights to those of a file; nothing is changed when one does not fit: see
+        ``verax.saving.load_weights``."""
+        files.load_weights(self, filepath, skip_mismatch, **kwargs)
 
 
 model_registry.add(Model, "Functional")
+layer_registry.add(Model, "Functional")  # wrappers take models too

@@ -6,9 +6,10 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jax.numpy as jnp
 import numpy as np
 
-from verax.errors import DataError, InputError
+from verax.errors import DataError
 from verax.frame.files import written_whole
 from verax.frame.frame import load_values, values
 
@@ -21,23 +22,16 @@ __all__ = ["load", "save"]
 _PREFIX = "weights/"
 
 
-def save(model: Model, filepath: Any, *, overwrite: bool = True) -> None:
-    """Write all weights to ``filepath``, a ``.npz``: an array for each path.
-
-    The file is written beside its place and moved there when it is complete, so an interruption leaves the old file.
-    """
-    path = _checked(filepath)
-    if path.exists() and not overwrite:
-        raise InputError(f"Weights were to be saved to {path}.", because="the file exists", do="Pass overwrite=True.")
+def save(model: Model, path: Path) -> None:
+    """Write all weights to ``path``, an array for each of their paths."""
     params, state = values(model)
     arrays: dict[str, Any] = {_PREFIX + name: np.asarray(value) for name, value in {**params, **state}.items()}
     with written_whole(path) as file:
         np.savez(file, **arrays)
 
 
-def load(model: Model, filepath: Any) -> None:
+def load(model: Model, path: Path) -> None:
     """Read weights written by ``save``; all of them, or none when one is missing or of another shape."""
-    path = _checked(filepath)
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:  # numpy leaves a broken one open
             arrays = {name.removeprefix(_PREFIX): file[name] for name in file.files}
@@ -55,13 +49,5 @@ def load(model: Model, filepath: Any) -> None:
             because="its weights are those of another model",
             do="Build the model it was saved from, with the same layer names.",
         )
-    load_values(model, arrays)
-
-
-def _checked(filepath: Any) -> Path:
-    path = Path(filepath)
-    if path.suffix != ".npz":
-        raise InputError(
-            "Weights are kept in a .npz file.", received=str(filepath), do=f"Use {path.with_suffix('.npz').name!r}."
-        )
-    return path
+    bits = jnp.bfloat16  # NumPy forgets the name of this type
+    load_values(model, {k: v.view(bits) if v.dtype == "V2" else v for k, v in arrays.items()})
