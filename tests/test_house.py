@@ -202,6 +202,18 @@ def test_import_verax_loads_nothing_but_jax_and_numpy():
 
 def test_opening_every_room_loads_no_optional_library():
     loaded = loaded_by("import verax\nfor name in verax.__all__: getattr(verax, name)")
-    late = {"rich", "h5py", "safetensors", "pandas", "matplotlib", "keras", "sklearn", "IPython", "torch", "tensorflow"}
+    late = {
+        "rich",
+        "h5py",
+        "safetensors",
+        "pandas",
+        "matplotlib",
+        "keras",
+        "sklearn",
+        "IPython",
+        "torch",
+        "tensorflow",
+        "orbax",
+    }
     assert "verax" in loaded
     assert not loaded & late

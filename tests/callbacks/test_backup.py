@@ -241,7 +241,8 @@ def test_arguments_are_those_of_keras(tmp_path):
         warnings.simplefilter("ignore")
         # fmt: off
         for name in ("BackupAndRestore", "RemoteMonitor", "TensorBoard", "EarlyStopping", "ReduceLROnPlateau",
-                     "LearningRateScheduler", "CSVLogger", "ModelCheckpoint", "TerminateOnNaN", "SwapEMAWeights"):
+                     "LearningRateScheduler", "CSVLogger", "ModelCheckpoint", "OrbaxCheckpoint", "TerminateOnNaN",
+                     "SwapEMAWeights"):
             # fmt: on
             theirs = inspect.signature(getattr(keras.callbacks, name).__init__).parameters
             ours = inspect.signature(getattr(verax.callbacks, name).__init__).parameters

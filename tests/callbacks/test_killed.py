@@ -12,7 +12,9 @@ import time
 import numpy as np
 import pytest
 
+import verax
 from tests.callbacks.killing import DATA, KEEPERS, Nursery, nursery, to_save
+from verax.formats.suffixes import WEIGHTS, WHOLE
 
 #: How often a training is killed, in all.
 KILLS = int(os.environ.get("VERAX_KILLS", "24"))
@@ -60,8 +62,6 @@ def test_killed_at_any_moment_and_resumed_is_the_same_to_the_last_bit(tmp_path, 
     print(f"{data}, {keeper}: {len(kills)} kills in {runs} runs, of which {went_on} of processes that had gone on")
 
 
-#: The suffixes of files of weights, and of whole models, that can be saved.
-WEIGHTS, WHOLE = [".npz"], []
 SAVES = int(os.environ.get("VERAX_KILLS", "30"))
 
 
@@ -79,6 +79,9 @@ def test_a_file_is_the_old_one_or_the_new_one_whenever_its_writer_is_killed(tmp_
             found = {float(value) for array in model.get_weights() for value in np.unique(array)}
             assert len(found) == 1, f"{path.name} is of two saves"
             seen |= found
+        for path in whole:
+            again = verax.saving.load_model(path).get_weights()
+            assert len({float(value) for array in again for value in np.unique(array)}) == 1
     assert seen == {0.0, 1.0}
     # What was left half written is at most that of the last writer.
     assert len(list(tmp_path.iterdir())) <= len(weights + whole) + 1

@@ -1,4 +1,4 @@
-"""ModelCheckpoint: keep the weights of the best epoch, or of every one."""
+"""ModelCheckpoint: keep the model or the weights of the best epoch, or of every one."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from verax.callbacks.base import Logs
 from verax.callbacks.frequency import check_frequency
 from verax.callbacks.monitor import BestCallback
 from verax.errors import InputError, StateError, UnknownNameError
+from verax.formats.suffixes import WEIGHTS, WHOLE
 
 __all__ = ["ModelCheckpoint"]
 
 
 class ModelCheckpoint(BestCallback):
-    """Save the weights at the end of every epoch, or every ``save_freq`` batches, or only when they are the best.
+    """Save the model or its weights every epoch, or every ``save_freq`` batches, or only when they are the best.
 
     Args:
-        filepath: The file, ending in ``.npz``. May hold fields: ``{epoch:02d}`` (from 1), ``{batch}`` (from 1, with an
+        filepath: The file. ``.keras``: the whole model, with the optimizer's state; ``.weights.h5`` or ``.npz``: its
+            weights. May hold fields: ``{epoch:02d}`` (from 1), ``{batch}`` (from 1, with an
             integer ``save_freq``), and any name of the logs, as ``{val_loss:.2f}``. Its folder is made. None keeps
             the weights in memory, as ``best_weights``; `restore` puts them back.
         monitor, mode: See `MonitorCallback`.
         verbose: 1 says what is saved, and why.
         save_best_only: Save only what improves on the best so far. None: False for a file, True in memory.
-        save_weights_only: None: what the suffix says; ``.npz`` holds weights only, so False is refused with it.
+        save_weights_only: None: what the suffix says. True or False: a suffix of the other kind is refused.
         save_freq: ``"epoch"``, or a number of batches; ``fit`` then runs step by step.
         initial_value_threshold: The value the first save has to beat.
 
@@ -39,8 +41,9 @@ class ModelCheckpoint(BestCallback):
     Raises:
         InputError: For a suffix or fields that cannot be used, when the callback is made or at its first save.
 
-    Differs from Keras: ``.npz`` is the one file form there is; ``filepath`` may be None; an epoch without the
-    monitored number never replaces the best file (Keras saves it); see also `MonitorCallback`.
+    Differs from Keras: ``save_weights_only`` may be left out (there ``.weights.h5`` then holds a whole model in an old
+    form); ``.npz``; ``filepath`` may be None; an epoch without the monitored number never replaces the best file (Keras
+    saves it); see also `MonitorCallback`.
 
     >>> class Model:
     ...     weights = [0.0]
@@ -138,8 +141,9 @@ class ModelCheckpoint(BestCallback):
                 do="Give the name of a file.",
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.model.save_weights(str(path))
-        self.tell(epoch, f"saved the weights to {path}")
+        whole = not path.name.endswith(WEIGHTS)
+        (self.model.save if whole else self.model.save_weights)(str(path), overwrite=True)
+        self.tell(epoch, f"saved the {'model' if whole else 'weights'} to {path}")
 
     def _path(self, epoch: int, batch: int | None, logs: Logs) -> str:
         fields: dict[str, Any] = {"epoch": epoch + 1, **logs}
@@ -153,19 +157,15 @@ class ModelCheckpoint(BestCallback):
 
 def _checked_path(path: str, weights_only: bool | None) -> str:
     """The path, if its suffix and its fields can be used."""
-    if not path.endswith(".npz"):
+    known = {False: WHOLE, True: WEIGHTS, None: (*WHOLE, *WEIGHTS)}[weights_only]
+    if not path.endswith(known) or (weights_only is False and path.endswith(WEIGHTS)):
+        asked = "filepath" if weights_only is None else f"save_weights_only={weights_only} and filepath"
+        holds = {False: "a whole model", True: "weights alone", None: "a model or its weights"}[weights_only]
         raise InputError(
-            "ModelCheckpoint saves to filepath.",
+            f"ModelCheckpoint saves to {asked}.",
             received=f"filepath={path!r}",
-            because="its suffix names no form that can be written: .npz is what exists now",
-            do="End the path in '.npz', or pass filepath=None to keep the best weights in memory.",
-        )
-    if weights_only is False:
-        raise InputError(
-            "ModelCheckpoint(save_weights_only=False) saves the whole model.",
-            received=f"filepath={path!r}",
-            because="an .npz file holds weights only",
-            do="Pass save_weights_only=True, or leave it out.",
+            because=f"what a file holds is known by its suffix, and this one is not that of {holds}",
+            do=f"End the path in {' or '.join(map(repr, known))}; filepath=None keeps the best weights in memory.",
         )
     try:
         list(Formatter().parse(path))

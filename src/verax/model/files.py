@@ -9,14 +9,12 @@ from typing import Any
 
 from verax.errors import InputError, MissingFileError, NotBuiltError
 from verax.formats import hdf5
+from verax.formats.suffixes import WEIGHTS, WHOLE
 from verax.frame.files import written_whole
-from verax.model import keras_file, npz, optimizer_file
+from verax.model import keras_file, npz, optimizer_file, orbax_file
 from verax.model.stored import place_weights, read_weights
 
 __all__ = ["load_model", "load_weights", "save_model", "save_weights"]
-
-_MODELS = (".keras",)
-_WEIGHTS = (".weights.h5", ".npz")
 
 
 def save_model(
@@ -50,7 +48,7 @@ def save_model(
     >>> bool(np.all(again(np.ones((1, 4))) == model(np.ones((1, 4)))))
     True
     """
-    path = _path(filepath, _MODELS, "A model was to be saved")
+    path = _path(filepath, WHOLE, "A model was to be saved")
     if zipped is False:
         raise InputError(
             f"A model was to be saved to {path}.",
@@ -87,7 +85,7 @@ def load_model(
     """
     path = _existing(filepath, "A model was to be loaded")
     if not path.is_dir():
-        path = _path(filepath, _MODELS, "A model was to be loaded")
+        path = _path(filepath, WHOLE, "A model was to be loaded")
     return keras_file.read(path, custom_objects, compile=compile, safe_mode=safe_mode)
 
 
@@ -95,7 +93,7 @@ def save_weights(
     model: Any, filepath: str | os.PathLike[str], overwrite: bool = True, max_shard_size: float | None = None
 ) -> None:
     """Write all weights to a file: ``.weights.h5`` in Keras' form, or ``.npz``, path by path."""
-    path = _path(filepath, _WEIGHTS, "Weights were to be saved")
+    path = _path(filepath, WEIGHTS, "Weights were to be saved")
     if max_shard_size is not None:
         raise InputError(
             f"Weights were to be saved to {path}.",
@@ -115,8 +113,23 @@ def save_weights(
 
 
 def load_weights(model: Any, filepath: str | os.PathLike[str], skip_mismatch: bool = False) -> None:
-    """Set all weights to those of a file; none is set if one does not fit, unless ``skip_mismatch``."""
-    path = _path(_existing(filepath, "Weights were to be loaded"), (*_WEIGHTS, *_MODELS), "Weights were to be loaded")
+    """Set all weights to those of a file; none is set if one does not fit, unless ``skip_mismatch``.
+
+    ``filepath`` may also be a folder that ``OrbaxCheckpoint``, ours or Keras', has written, or a step in it.
+    """
+    path = _existing(filepath, "Weights were to be loaded")
+    if path.is_dir() and orbax_file.is_checkpoint(path):
+        _check_built(model, "loaded")
+        if skip_mismatch:
+            raise InputError(
+                f"Weights were to be loaded from {path}.",
+                received="skip_mismatch=True",
+                because="an Orbax checkpoint is loaded whole",
+                do="Leave it out.",
+            )
+        orbax_file.read_weights(model, path)
+        return
+    path = _path(path, (*WEIGHTS, *WHOLE), "Weights were to be loaded")
     _check_built(model, "loaded")
     if path.name.endswith(".keras"):
         keras_file.read_weights_of(model, path, skip_mismatch=skip_mismatch)
