@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import warnings
 
@@ -252,3 +253,148 @@ def test_arguments_are_those_of_keras(tmp_path):
                     continue
                 ours_too = {parameter.default, ours[key].default} <= {False, None}
                 assert ours[key].default == parameter.default or ours_too, (name, key)
+
+
+class Loader:
+    """Can be begun again, and does not say how long it is."""
+
+    def __iter__(self):
+        for i in range(0, 48, 8):
+            yield X[i : i + 8], Y[i : i + 8]
+
+
+def endless():
+    for i in itertools.count():
+        rows = np.arange(8 * i, 8 * i + 8) % 53
+        yield X[rows], Y[rows]
+
+
+#: The arguments of fit for data that only come one after the other.
+STREAMS = {
+    "loader": lambda: {"x": Loader(), "validation_data": Loader()},
+    "loader, in pieces": lambda: {"x": Loader(), "steps_per_epoch": 3, "validation_data": (X, Y)},
+    "generators": lambda: {
+        "x": endless(),
+        "steps_per_epoch": 4,
+        "validation_data": endless(),
+        "validation_steps": 2,
+        "validation_freq": [1, 3],
+    },
+}
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_streams_that_only_go_forward_are_read_up_to_the_right_batch(tmp_path, stream):
+    whole = make()
+    history = whole.fit(**STREAMS[stream](), epochs=3, verbose=0)
+    with pytest.raises(KeyboardInterrupt):
+        make().fit(**STREAMS[stream](), epochs=3, callbacks=[BackupAndRestore(tmp_path, 2), Interrupt(2, 2)], verbose=0)
+    model = make()
+    rest = model.fit(**STREAMS[stream](), epochs=3, callbacks=BackupAndRestore(tmp_path, 2), verbose=0)
+    same(model, whole)
+    same_history(rest, history)
+
+
+def test_an_epoch_of_unknown_length_that_was_saved_after_its_last_batch_has_its_numbers(tmp_path):
+    whole = make()
+    history = whole.fit(**STREAMS["loader"](), epochs=2, verbose=0)
+    with pytest.raises(KeyboardInterrupt):  # in the validation: nothing is saved of the epoch but its last batch
+        make().fit(
+            **STREAMS["loader"](),
+            epochs=2,
+            callbacks=[BackupAndRestore(tmp_path, 6), Stopped(1), Interrupt(9, 9)],
+            verbose=0,
+        )
+    with np.load(tmp_path / "training.npz") as file:
+        said = json.loads(str(file["run"]))
+    assert (said["epoch"], said["done"]) == (1, 6)
+    model = make()
+    rest = model.fit(**STREAMS["loader"](), epochs=2, callbacks=BackupAndRestore(tmp_path, 6), verbose=0)
+    same(model, whole)
+    same_history(rest, history)
+
+
+class Stopped(Callback):
+    """Ctrl-C when an epoch is to be validated."""
+
+    def __init__(self, epoch):
+        self.at = epoch
+        self.validated = -1
+
+    def on_test_begin(self, logs=None):
+        self.validated += 1
+        if self.validated == self.at:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_other_callbacks_did_and_counted_goes_on_wherever_they_stand(tmp_path, first):
+    def run(folder, at=None):
+        model = make()
+        others = [
+            verax.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=2, min_delta=100.0),
+            verax.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.9),
+            verax.callbacks.ModelCheckpoint(monitor="loss"),
+            verax.callbacks.History(),
+        ]
+        backup = BackupAndRestore(folder, save_freq=3)
+        callbacks = [backup, *others] if first else [*others, backup]
+        history = model.fit(X, Y, callbacks=[*callbacks, *([Interrupt(*at)] if at else [])], **{**FIT, "epochs": 5})
+        return model, history, others
+
+    whole, history, before = run(tmp_path / "a")
+    for at in ((2, 4), (3, None)) if first else ((4, 6),):
+        folder = tmp_path / f"{at[0]}-{at[1]}"
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, at)
+        again, rest, after = run(folder)
+        same(again, whole)
+        same_history(rest, history)
+        assert rest.history["learning_rate"] == history.history["learning_rate"]
+        assert after[2].best == before[2].best
+        for a, b in zip(after[2].best_weights, before[2].best_weights, strict=True):
+            np.testing.assert_array_equal(a, b)
+        same_history(after[3], before[3])
+
+
+def test_a_stopped_run_stays_stopped(tmp_path):
+    def stopping():
+        return verax.callbacks.EarlyStopping("loss", min_delta=100.0, patience=1)
+
+    history = make().fit(X, Y, callbacks=stopping(), **{**FIT, "epochs": 9})
+    with pytest.raises(KeyboardInterrupt):
+        make().fit(X, Y, callbacks=[BackupAndRestore(tmp_path), stopping(), Interrupt(1, None)], **{**FIT, "epochs": 9})
+    rest = make().fit(X, Y, callbacks=[BackupAndRestore(tmp_path), stopping()], **{**FIT, "epochs": 9})
+    assert rest.epoch == history.epoch == [0, 1]
+
+
+def test_what_was_explained_before_is_known_after(tmp_path):
+    fit = {**FIT, "explain": "epoch"}
+    history = make().fit(X, Y, **fit)
+    with pytest.raises(KeyboardInterrupt):
+        make().fit(X, Y, callbacks=[BackupAndRestore(tmp_path), Interrupt(1, None)], **fit)
+    rest = make().fit(X, Y, callbacks=BackupAndRestore(tmp_path), **fit)
+    assert list(rest.gaps) == list(history.gaps) == [0, 1, 2]
+    for epoch in (0, 1):
+        assert str(rest.gap(epoch=epoch)) == str(history.gap(epoch=epoch))
+    assert rest.gaps == history.gaps
+
+
+def test_a_state_of_another_form_is_refused(tmp_path):
+    interrupted(tmp_path, (0, None))
+    path = tmp_path / "training.npz"
+    with np.load(path) as file:
+        state = dict(file)
+    state["run"] = np.array(json.dumps({**json.loads(str(state["run"])), "form": 1}))
+    np.savez(path, **state)
+    with pytest.raises(DataError, match="a state of form 1"):
+        resumed(tmp_path)
+
+
+def test_what_cannot_be_kept_is_refused(tmp_path):
+    class Odd(Callback):
+        resumed_attributes = ("odd",)
+        odd = object()
+
+    with pytest.raises(InputError, match="object in a callback's get_state"):
+        resumed(tmp_path, further=[Odd()])

@@ -7,6 +7,7 @@ step that is there is whole.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -77,18 +78,22 @@ def read(folder: str | os.PathLike[str], step: int | None, part: str) -> dict[st
         place /= str(step)
     if place.is_dir() and not (place / part).is_dir():
         return {}
-    orbax = _orbax()
-    try:
-        with _quiet():
+    orbax, failed, tree = _orbax(), "", {}
+    with _quiet():
+        try:
             tree = orbax.load_checkpointables(place, {part: None})[part]
-        return dict(_flat(tree))
-    except Exception as error:  # whatever a broken file makes of a library that reads it
+        except Exception as error:  # whatever a broken file makes of a library that reads it
+            failed = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        if failed:
+            gc.collect()  # tasks that it gave up report themselves when they are collected
+    if failed:
         raise DataError(
             "A step of an Orbax checkpoint was to be read.",
-            received=f"{place}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            received=f"{place}: {failed}",
             because="it is not whole, or no Orbax checkpoint",
             do="Delete this step's folder; the one before is read then.",
-        ) from error
+        )
+    return dict(_flat(tree))
 
 
 def remove(folder: str | os.PathLike[str], step: int) -> None:
@@ -122,16 +127,16 @@ def _orbax() -> Any:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Orbax's remarks to its own authors are no concern of a person who trains."""
-    log = logging.getLogger("absl")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    logs = {log: log.level for log in map(logging.getLogger, ("absl", "asyncio"))}
+    for log in logs:
+        log.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"orbax\.")
-            warnings.filterwarnings("ignore", message="Sharding info not provided")
+            warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(level)
+        for log, level in logs.items():
+            log.setLevel(level)
 
 
 def _nested(arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:

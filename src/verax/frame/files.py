@@ -53,10 +53,10 @@ def _begin(path: Path) -> tuple[str, int]:
         if fcntl is None:
             return temporary, handle
         with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX)  # held for a moment by another writer, which takes it for a stale one
         if os.path.exists(temporary):
             return temporary, handle
-        os.close(handle)  # another writer came between, and took it for one that nobody writes
+        os.close(handle)
 
 
 def _remove_stale(path: Path) -> None:
