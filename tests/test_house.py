@@ -35,11 +35,12 @@ HOUSE = {
     # The engine knows no part: layers, losses and metrics come in as values.
     "engine": ("errors", "ledger", "frame"),
     "data": ("errors", "frame"),
+    # Forms of files: plain arrays and bytes.
     "formats": ("errors", "frame"),
     "callbacks": ("errors", "ledger", "frame", "formats"),
-    # Forms of files: plain arrays and bytes.
+    "export": ("errors", "_version", "frame", "layers", "engine", "formats"),
     "model": ("errors", "ledger", "frame", "ops", "losses", "metrics", "optimizers", "layers", "engine", "data",
-              "callbacks", "formats", "_version"),
+              "callbacks", "formats", "export", "_version"),
     # The edges: other names, data to try things on.
     "config": ("errors", "frame", "engine"),
     "backend": ("errors", "frame", "ops", "config"),
@@ -50,14 +51,14 @@ HOUSE = {
     "models": ("model",),
     "distribution": ("errors", "frame"),
     "wrappers": ("errors", "models"),
-    "saving": ("frame", "losses", "metrics", "model", "models", "optimizers"),
+    "saving": ("formats", "frame", "losses", "metrics", "model", "models", "optimizers"),
     "utils": ("errors", "frame", "layers", "callbacks", "model", "saving"),
     "datasets": ("errors", "utils"),
     "preprocessing": ("utils",),
     "testing": ("errors", "ledger", "frame", "losses", "metrics"),
     # The front door opens the rooms lazily; for type checkers it names them all.
     "verax": (),
-    "cli": ("verax", "errors", "ledger"),
+    "cli": ("verax", "errors", "formats", "ledger"),
     "__main__": ("cli",),
 }  # fmt: skip
 HOUSE["verax"] = tuple(HOUSE)[: tuple(HOUSE).index("verax")]

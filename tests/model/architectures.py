@@ -147,7 +147,9 @@ def tokens(k):
     x = k.layers.Embedding(5, 4, mask_zero=True)(x)
     x = k.layers.LSTM(3)(x)
     model = k.Model(inputs, k.layers.Dense(1, activation="sigmoid")(x), name="tokens")
-    model.compile(k.optimizers.Nadam(k.optimizers.schedules.CosineDecay(0.1, 10)), "binary_crossentropy", metrics=["auc"])
+    model.compile(
+        k.optimizers.Nadam(k.optimizers.schedules.CosineDecay(0.1, 10)), "binary_crossentropy", metrics=["auc"]
+    )
     return model
 
 
@@ -252,8 +254,9 @@ def inputs_of(model: Any, count: int = 3) -> Any:
 def answers(model: Any, x: Any) -> list[np.ndarray]:
     """What a model makes of rows, in inference."""
     found = model(x, training=False)
-    found = [found[key] for key in sorted(found)] if isinstance(found, dict) else found if isinstance(found, (list, tuple)) else [found]
-    return [np.asarray(one, "float32") for one in found]
+    if isinstance(found, dict):
+        found = [found[key] for key in sorted(found)]
+    return [np.asarray(one, "float32") for one in (found if isinstance(found, (list, tuple)) else [found])]
 
 
 def filled(model: Any, seed: int = 0) -> Any:

@@ -20,8 +20,8 @@ class ModelCheckpoint(BestCallback):
     """Save the model or its weights every epoch, or every ``save_freq`` batches, or only when they are the best.
 
     Args:
-        filepath: The file. ``.keras``: the whole model, with the optimizer's state; ``.weights.h5`` or ``.npz``: its
-            weights. May hold fields: ``{epoch:02d}`` (from 1), ``{batch}`` (from 1, with an
+        filepath: The file. ``.keras`` (or the older ``.h5``): the whole model, with the optimizer's state;
+            ``.weights.h5``, ``.safetensors`` or ``.npz``: its weights. May hold fields: ``{epoch:02d}`` (from 1), ``{batch}`` (from 1, with an
             integer ``save_freq``), and any name of the logs, as ``{val_loss:.2f}``. Its folder is made. None keeps
             the weights in memory, as ``best_weights``; `restore` puts them back.
         monitor, mode: See `MonitorCallback`.
@@ -42,7 +42,7 @@ class ModelCheckpoint(BestCallback):
         InputError: For a suffix or fields that cannot be used, when the callback is made or at its first save.
 
     Differs from Keras: ``save_weights_only`` may be left out (there ``.weights.h5`` then holds a whole model in an old
-    form); ``.npz``; ``filepath`` may be None; an epoch without the monitored number never replaces the best file (Keras
+    form); ``.safetensors``, ``.npz``; ``filepath`` may be None; an epoch without the monitored number never replaces the best file (Keras
     saves it); see also `MonitorCallback`.
 
     >>> class Model:

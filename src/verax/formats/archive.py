@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from verax.errors import DataError
+from verax.errors import DataError, VeraxError
 
 __all__ = ["Archive", "Directory", "opened"]
 
@@ -111,6 +111,8 @@ class Archive:
     def _explained(self, member: str = "") -> Generator[None]:
         try:
             yield
+        except VeraxError:
+            raise
         except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, struct.error, RuntimeError,
                 NotImplementedError, OverflowError) as error:  # fmt: skip
             raise DataError(

@@ -220,6 +220,7 @@ class Holder:
         have it: in alphabetical order, private ones last."""
         names = self._in_files
         held = {names.get(k, k): v for k, v in vars(self).items() if k in names or k not in self._apart}
+        held.update(self._listed_parts())
         for name in _properties(type(self)):
             with contextlib.suppress(Exception):  # a property may need what is not there yet
                 held.setdefault(name, getattr(self, name))
@@ -227,6 +228,10 @@ class Holder:
             value = held[name]
             if isinstance(value, (Holder, list, tuple, Mapping)):
                 yield name, value
+
+    def _listed_parts(self) -> dict[str, Any]:
+        """Further parts that Keras' files know by a name."""
+        return {}
 
     def rebuildable(self) -> dict[str, Any]:
         """What ``unbuild`` needs to undo a build that failed."""

@@ -31,17 +31,29 @@ __all__ = ["InputSpec", "Layer"]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a layer needs of an input: checked before it computes.
+    """What a layer needs of an input, checked before it computes; and what ``export`` is told of one.
 
     Attributes:
+        dtype: The dtype's name.
+        shape: The whole shape, None for sizes that are left open.
         ndim: The rank, batch axis included.
-        min_ndim: The least rank.
+        max_ndim, min_ndim: The greatest and the least rank.
         axes: axis -> size.
+        name: What the input is called.
     """
 
+    dtype: Any = None
+    shape: tuple[int | None, ...] | None = None
     ndim: int | None = None
+    max_ndim: int | None = None
     min_ndim: int | None = None
     axes: Mapping[int, int | None] = field(default_factory=dict[int, int | None])
+    name: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.shape is not None:
+            object.__setattr__(self, "shape", tuple(self.shape))
+            object.__setattr__(self, "ndim", len(self.shape))
 
 
 class Layer(Holder):

@@ -147,7 +147,7 @@ def _class(config: Mapping[str, Any]) -> Any:
     own = find_custom(config)
     if own is not None:
         return own
-    name, words = str(config["class_name"]), str(config.get("module") or "").split(".")
+    name, words = str(config["class_name"]), [w for w in str(config.get("module") or "").split(".") if w]
     words = words[1:] if words[:1] == ["keras"] else words
     words = words[1:] if words[:1] == ["src"] else words
     for registry in registries.values():

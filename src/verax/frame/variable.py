@@ -40,7 +40,8 @@ _later: ContextVar[list[Unset] | None] = ContextVar("values later", default=None
 def values_later() -> Generator[list[Unset]]:
     """Put off the first values of variables made in the block: they are to be read from a file.
 
-    Until then a variable has a place holder that takes no memory, whatever its shape. ``settle`` each in the end.
+    Until then a variable has a place holder of zeros that takes no memory, whatever its shape. ``settle`` each in the
+    end.
     """
     unset: list[Unset] = []
     token = _later.set(unset)
@@ -140,6 +141,8 @@ class Variable:
 
     def own(self) -> jax.Array:
         """The variable's own value: an array that stays, also where a running loop will use up the memory it is in."""
+        if isinstance(self._value, np.ndarray):  # put off: zeros, which a trace never makes
+            return jnp.zeros(self._value.shape, self._value.dtype)
         return jnp.copy(self._value) if self._lent else self._value
 
     def assign(self, value: Any) -> None:

@@ -18,7 +18,7 @@ from verax.layers.base import Layer, LayerArguments, check_rate, given, keep_par
 from verax.layers.einsum_dense import EinsumDense
 from verax.ops.attention import AttendedAxes, attend, attention_weights, both, distances, flash_reason
 
-__all__ = ["GroupQueryAttention", "GroupedQueryAttention", "MultiHeadAttention"]
+__all__ = ["GroupQueryAttention", "MultiHeadAttention"]
 
 Shape = tuple[int | None, ...]
 

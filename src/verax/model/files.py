@@ -9,9 +9,9 @@ from typing import Any
 
 from verax.errors import InputError, MissingFileError, NotBuiltError
 from verax.formats import hdf5
-from verax.formats.suffixes import WEIGHTS, WHOLE
+from verax.formats.suffixes import INDEX, WEIGHTS, WHOLE
 from verax.frame.files import written_whole
-from verax.model import keras_file, npz, optimizer_file, orbax_file
+from verax.model import keras_file, legacy, legacy_writing, npz, optimizer_file, orbax_file, tensors
 from verax.model.stored import place_weights, read_weights
 
 __all__ = ["load_model", "load_weights", "save_model", "save_weights"]
@@ -25,13 +25,13 @@ def save_model(
     include_optimizer: bool = True,
 ) -> None:
     """Write a model to a ``.keras`` file, which Verax and Keras load: configuration, weights, how it is compiled, the
-    optimizer's state, vocabularies.
+    optimizer's state, vocabularies; or to a ``.h5`` file, Keras' older form, for programs that read no other.
 
     The file is written beside its place and moved there when all of it is on disk: an interruption leaves the old one.
 
     Args:
         model: The model.
-        filepath: The file, ending in ``.keras``. Its folder is made.
+        filepath: The file, ending in ``.keras`` (or ``.h5``). Its folder is made.
         overwrite: Whether an existing file may be replaced.
         zipped: True or None: a ``.keras`` file is a zip archive.
         include_optimizer: Whether how it is compiled, and the optimizer's state, are saved.
@@ -57,7 +57,11 @@ def save_model(
             do="Leave it out; a .keras file is a zip archive, which can be unpacked.",
         )
     _check_free(path, overwrite)
-    keras_file.write(model, path, compiled=include_optimizer)
+    if path.name.endswith(".h5"):
+        _check_built(model, "saved")
+        legacy_writing.save_model(model, path, include_optimizer)
+    else:
+        keras_file.write(model, path, compiled=include_optimizer)
 
 
 def load_model(
@@ -69,7 +73,8 @@ def load_model(
     """The model that ``model.save`` wrote, in Verax or in Keras, with its weights; compiled, if it was.
 
     Args:
-        filepath: The ``.keras`` file, or a folder that holds what one does.
+        filepath: The ``.keras`` file, or a folder that holds what one does; or a whole model's ``.h5`` file, of Keras
+            1, 2 or 3.
         custom_objects: name -> class or function, for what is not of Verax and not registered.
         compile: Whether to compile it as it was compiled, with the optimizer's state.
         safe_mode: Whether to refuse what would run code of the file (lambdas) or read other files. False lets whoever
@@ -84,61 +89,112 @@ def load_model(
     refused, too.
     """
     path = _existing(filepath, "A model was to be loaded")
+    if orbax_file.is_checkpoint(path):
+        raise InputError(
+            f"A model was to be loaded from {path}.",
+            received="an Orbax checkpoint",
+            because="Verax reads the weights of a checkpoint, and not how the model is built",
+            do="Build the model, then model.load_weights(folder).",
+        )
     if not path.is_dir():
         path = _path(filepath, WHOLE, "A model was to be loaded")
+        if path.name.endswith(".h5"):
+            return legacy.load_model(path, custom_objects, compile, safe_mode)
     return keras_file.read(path, custom_objects, compile=compile, safe_mode=safe_mode)
 
 
 def save_weights(
     model: Any, filepath: str | os.PathLike[str], overwrite: bool = True, max_shard_size: float | None = None
 ) -> None:
-    """Write all weights to a file: ``.weights.h5`` in Keras' form, or ``.npz``, path by path."""
+    """Write all weights to a file: the old file or the new one, never a mix.
+
+    Args:
+        model: A model, built.
+        filepath: Its suffix says the form: ``.weights.h5`` is Keras' (with the optimizer's state), ``.safetensors``
+            what most other libraries read, ``.npz`` what NumPy alone reads. Its folder is made.
+        overwrite: Whether an existing file may be replaced.
+        max_shard_size: None: all weights are in one file.
+
+    Raises:
+        NotBuiltError: There are no weights yet.
+        InputError: Another suffix; a file that exists, with ``overwrite=False``.
+    """
     path = _path(filepath, WEIGHTS, "Weights were to be saved")
     if max_shard_size is not None:
         raise InputError(
             f"Weights were to be saved to {path}.",
             received=f"max_shard_size={max_shard_size}",
-            because="they are saved to one file",
-            do="Leave it out; a folder of shards is what training checkpoints make.",
+            because="they are saved to one file: several cannot take the place of others in one step",
+            do="Leave it out.",
         )
     _check_free(path, overwrite)
     _check_built(model, "saved")
     if path.name.endswith(".npz"):
         npz.save(model, path)
-        return
-    arrays, groups = place_weights(model)
-    optimizer_file.place(model, arrays, groups)
-    with written_whole(path) as file:
-        hdf5.write(file, arrays, groups)
-
-
-def load_weights(model: Any, filepath: str | os.PathLike[str], skip_mismatch: bool = False) -> None:
-    """Set all weights to those of a file; none is set if one does not fit, unless ``skip_mismatch``.
-
-    ``filepath`` may also be a folder that ``OrbaxCheckpoint``, ours or Keras', has written, or a step in it.
-    """
-    path = _existing(filepath, "Weights were to be loaded")
-    if path.is_dir() and orbax_file.is_checkpoint(path):
-        _check_built(model, "loaded")
-        if skip_mismatch:
-            raise InputError(
-                f"Weights were to be loaded from {path}.",
-                received="skip_mismatch=True",
-                because="an Orbax checkpoint is loaded whole",
-                do="Leave it out.",
-            )
-        orbax_file.read_weights(model, path)
-        return
-    path = _path(path, (*WEIGHTS, *WHOLE), "Weights were to be loaded")
-    _check_built(model, "loaded")
-    if path.name.endswith(".keras"):
-        keras_file.read_weights_of(model, path, skip_mismatch=skip_mismatch)
-    elif path.name.endswith(".npz"):
-        npz.load(model, path)
+    elif path.name.endswith(".safetensors"):
+        tensors.save(model, path)
     else:
+        arrays, groups = place_weights(model)
+        optimizer_file.place(model, arrays, groups)
+        with written_whole(path) as file:
+            hdf5.write(file, arrays, groups)
+
+
+def load_weights(model: Any, filepath: str | os.PathLike[str], skip_mismatch: bool = False, **kwargs: Any) -> None:
+    """Set all weights to those of a file; none is set if one does not fit.
+
+    Args:
+        model: A model, built.
+        filepath: ``.weights.h5`` or ``.keras``, of Verax or of Keras (with the optimizer's state, if the model is
+            compiled alike); ``.h5``, Keras' older form; ``.safetensors``, or the ``.safetensors.index.json`` of
+            several; ``.npz``; or a folder of ``OrbaxCheckpoint``, of Verax or of Keras, or a step in it.
+        skip_mismatch: Leave layers whose weights do not fit as they are, with a warning; in Keras' forms.
+        kwargs: For ``.h5``: ``by_name``. For ``.safetensors``: ``names``, ``layout="torch"`` and ``flattened``, which
+            are for files of other libraries.
+
+    Raises:
+        DataError: The file is damaged, or holds the weights of another model.
+        MissingFileError: There is no such file.
+        NotBuiltError: The model has no weights yet.
+        InputError: Another suffix, or an argument that files of this one do not have.
+    """
+    asked = "Weights were to be loaded"
+    path = _existing(filepath, asked)
+    folder = orbax_file.is_checkpoint(path)
+    path = path if folder else _path(path, (*WEIGHTS, INDEX, *WHOLE), asked)
+    _check_built(model, "loaded")
+    name = path.name
+    if folder:
+        _only(path, kwargs, (), skip_mismatch=skip_mismatch)
+        orbax_file.read_weights(model, path)
+    elif name.endswith((".safetensors", INDEX)):
+        _only(path, kwargs, ("names", "layout", "flattened"), skip_mismatch=skip_mismatch)
+        tensors.load(model, path, **kwargs)
+    elif name.endswith(".npz"):
+        _only(path, kwargs, (), skip_mismatch=skip_mismatch)
+        npz.load(model, path)
+    elif name.endswith(".h5") and not name.endswith(".weights.h5"):
+        _only(path, kwargs, ("by_name",))
+        legacy.load_weights(model, path, skip_mismatch=skip_mismatch, **kwargs)
+    else:
+        _only(path, kwargs, ())
+        if name.endswith(".keras"):
+            keras_file.read_weights_of(model, path, skip_mismatch=skip_mismatch)
+            return
         with hdf5.opened(path) as contents:
             read_weights(model, contents, skip_mismatch=skip_mismatch)
-            optimizer_file.read(model, contents)
+            optimizer_file.read(model, contents, lenient=True)
+
+
+def _only(path: Path, given: Mapping[str, Any], known: tuple[str, ...], *, skip_mismatch: bool = False) -> None:
+    extra = [key for key in given if key not in known] + ["skip_mismatch"] * skip_mismatch
+    if extra:
+        raise InputError(
+            f"Weights were to be loaded from {path}.",
+            received=f"the argument {extra[0]!r}",
+            because="a file of this form is read without it",
+            do=f"Leave it out; it may have {', '.join(known)}." if known else "Leave it out.",
+        )
 
 
 def _path(filepath: str | os.PathLike[str], suffixes: tuple[str, ...], asked: str) -> Path:

@@ -9,18 +9,19 @@ import shutil
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from verax._version import __version__
-from verax.errors import DataError, InputError, VeraxError, VeraxWarning
+from verax.errors import DataError, VeraxWarning
 from verax.formats import archive, hdf5
 from verax.frame.custom_objects import custom_object_scope
 from verax.frame.files import written_whole
-from verax.frame.serialized import deserialize_keras_object, serialize_keras_object, unsafely
+from verax.frame.serialized import serialize_keras_object, unsafely
 from verax.frame.variable import values_later
 from verax.model import optimizer_file
+from verax.model.revival import check_model, refuse_unsafe, revive
 from verax.model.stored import place_weights, read_weights, shelves
 
 __all__ = ["read", "read_weights_of", "write"]
@@ -30,8 +31,6 @@ _METADATA, _CONFIG, _WEIGHTS, _ASSETS = "metadata.json", "config.json", "model.w
 _FORM = "3.15.1"
 #: Weights of more bytes pass through the disk on their way into the archive.
 _IN_MEMORY = 1 << 28
-#: Classes whose ``vocabulary`` may be the name of a file.
-_READERS = ("StringLookup", "IntegerLookup", "IndexLookup", "TextVectorization")
 
 
 def write(model: Any, path: Path, *, compiled: bool = True) -> None:
@@ -80,10 +79,11 @@ def read(path: Path, custom_objects: Mapping[str, Any] | None, *, compile: bool,
             config = {k: v for k, v in config.items() if k != "compile_config"}
         if safe_mode:
             refuse_unsafe(config, str(path))
-        with values_later() as unset:
-            model = revive(config, custom_objects, str(path), safe_mode=safe_mode)
+        with custom_object_scope(custom_objects), unsafely(not safe_mode), values_later() as unset:
+            model = revive({"module": "keras.models", **config}, str(path))
+            check_model(model, str(path))
             if model.built:
-                _fill(model, members, optimizer=compile)
+                _fill(model, members, lenient=False)
             for one in unset:
                 one.settle()
         _read_assets(model, members)
@@ -93,33 +93,10 @@ def read(path: Path, custom_objects: Mapping[str, Any] | None, *, compile: bool,
 def read_weights_of(model: Any, path: Path, *, skip_mismatch: bool) -> None:
     """Set the weights of ``model`` to those of a ``.keras`` file."""
     with archive.opened(path) as members:
-        _fill(model, members, optimizer=True, skip_mismatch=skip_mismatch)
+        _fill(model, members, lenient=True, skip_mismatch=skip_mismatch)
 
 
-def revive(config: Mapping[str, Any], custom_objects: Any, name: str, *, safe_mode: bool) -> Any:
-    """The model that a configuration describes, made without weights of its own yet; what fails is explained."""
-    try:
-        with custom_object_scope(custom_objects), unsafely(not safe_mode):
-            model = deserialize_keras_object({"module": "keras.models", **config})
-    except VeraxError:
-        raise
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError, OverflowError) as error:
-        raise DataError(
-            f"{name} was to be loaded.",
-            received=f"{type(error).__name__}: {error}",
-            because="its configuration describes no model that can be made",
-            do="See the error above; where a class of your own raised it, its get_config and __init__ do not fit.",
-        ) from error
-    if not hasattr(model, "predict"):
-        raise DataError(
-            f"{name} was to be loaded.",
-            received=f"the configuration of a {type(model).__name__}",
-            because="it is no model",
-        )
-    return model
-
-
-def _fill(model: Any, members: Any, *, optimizer: bool, skip_mismatch: bool = False) -> None:
+def _fill(model: Any, members: Any, *, lenient: bool, skip_mismatch: bool = False) -> None:
     names = members.names()
     if _WEIGHTS not in names:
         pickled = any(name.endswith(".weights.npz") for name in names)
@@ -131,8 +108,7 @@ def _fill(model: Any, members: Any, *, optimizer: bool, skip_mismatch: bool = Fa
         )
     with members.file(_WEIGHTS) as file, hdf5.opened(file, f"{members.name}:{_WEIGHTS}") as contents:
         read_weights(model, contents, skip_mismatch=skip_mismatch)
-        if optimizer:
-            optimizer_file.read(model, contents)
+        optimizer_file.read(model, contents, lenient=lenient)
 
 
 def _read_assets(model: Any, members: Any) -> None:
@@ -158,39 +134,3 @@ def _json(members: Any, name: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DataError(f"{members.name} was to be read.", received=f"{name!r}, which is no JSON object")
     return cast("dict[str, Any]", found)
-
-
-# ---- what is not safe ------------------------------------------------------------------------------------------------
-
-
-def refuse_unsafe(config: Any, name: str) -> None:
-    """Refuse a configuration that would run code, or read other files of this machine."""
-    for layer, what, do in unsafe_items(config):
-        raise InputError(
-            f"{name} was to be loaded.",
-            received=f"{what} in {layer!r}",
-            because="a file from somebody else could do anything by it",
-            do=do + ", or pass safe_mode=False if you trust the file as you trust a program.",
-        )
-
-
-def unsafe_items(config: Any, layer: str = "model") -> Iterator[tuple[str, str, str]]:
-    """(layer, what it holds, what to do instead) for each part of a configuration that is not safe to revive."""
-    if isinstance(config, (list, tuple)):
-        for item in cast("list[Any]", config):
-            yield from unsafe_items(item, layer)
-    if not isinstance(config, Mapping):
-        return
-    config = cast("Mapping[str, Any]", config)
-    inner = config.get("config")
-    if isinstance(inner, Mapping) and isinstance(cast("Any", inner).get("name"), str):
-        layer = str(cast("Any", inner)["name"])
-    if config.get("class_name") == "__lambda__":
-        do = "Save it with a registered function in the place of the lambda, and pass custom_objects={name: function}"
-        yield layer, "a lambda, as bytecode of Python,", do
-    if config.get("class_name") in _READERS and isinstance(inner, Mapping):
-        source = cast("Any", inner).get("vocabulary")
-        if isinstance(source, str):
-            yield layer, f"the file {source!r} as its vocabulary", "Save the layer with the tokens themselves"
-    for value in config.values():
-        yield from unsafe_items(value, layer)

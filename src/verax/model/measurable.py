@@ -38,6 +38,7 @@ class _Trained:
     history: History | None = None
     stop_training: bool = False
     inputs: Any = None  # symbolic tensors of the inputs it was built for
+    built_with: Any = None  # the shape it was built for in a call
     outputs: Outputs | None = None
     prepared: Any = None  # the signature of the inputs ``outputs`` was found for
     programs: dict[Any, Any] = field(default_factory=dict)

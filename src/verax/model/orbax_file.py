@@ -17,7 +17,8 @@ __all__ = ["is_checkpoint", "read_weights"]
 
 def is_checkpoint(folder: Path) -> bool:
     """Whether a folder has the steps of an Orbax checkpoint, or is one of them."""
-    return bool(orbax.steps(folder)) or (folder / "_CHECKPOINT_METADATA").exists()
+    last = [str(step) for step in orbax.steps(folder)[-1:]]
+    return folder.joinpath(*last, "_CHECKPOINT_METADATA").exists()
 
 
 def read_weights(model: Any, folder: Path) -> None:

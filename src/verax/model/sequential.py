@@ -113,6 +113,9 @@ class Sequential(Model):
         yield "layers", self._layers
         yield from super().stored_parts()
 
+    def _listed_parts(self) -> dict[str, Any]:
+        return {}
+
     @property
     def outputs(self) -> list[SymbolicTensor]:
         """The symbolic output, once the input's shape is known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from verax import losses, metrics, models, optimizers
+from verax.formats.inspecting import inspect_file
 from verax.frame.custom_objects import (
     CustomObjectScope,
     custom_object_scope,
@@ -21,6 +22,7 @@ __all__ = [
     "get_custom_objects",
     "get_registered_name",
     "get_registered_object",
+    "inspect_file",
     "load_model",
     "load_weights",
     "register_keras_serializable",
