@@ -21,9 +21,9 @@ class ModelCheckpoint(BestCallback):
 
     Args:
         filepath: The file. ``.keras`` (or the older ``.h5``): the whole model, with the optimizer's state;
-            ``.weights.h5``, ``.safetensors`` or ``.npz``: its weights. May hold fields: ``{epoch:02d}`` (from 1), ``{batch}`` (from 1, with an
-            integer ``save_freq``), and any name of the logs, as ``{val_loss:.2f}``. Its folder is made. None keeps
-            the weights in memory, as ``best_weights``; `restore` puts them back.
+            ``.weights.h5``, ``.safetensors`` or ``.npz``: its weights. May hold fields: ``{epoch:02d}`` (from 1),
+            ``{batch}`` (from 1, with an integer ``save_freq``), and any name of the logs, as ``{val_loss:.2f}``. Its
+            folder is made. None keeps the weights in memory, as ``best_weights``; `restore` puts them back.
         monitor, mode: See `MonitorCallback`.
         verbose: 1 says what is saved, and why.
         save_best_only: Save only what improves on the best so far. None: False for a file, True in memory.
@@ -42,8 +42,8 @@ class ModelCheckpoint(BestCallback):
         InputError: For a suffix or fields that cannot be used, when the callback is made or at its first save.
 
     Differs from Keras: ``save_weights_only`` may be left out (there ``.weights.h5`` then holds a whole model in an old
-    form); ``.safetensors``, ``.npz``; ``filepath`` may be None; an epoch without the monitored number never replaces the best file (Keras
-    saves it); see also `MonitorCallback`.
+    form); ``.safetensors``, ``.npz``; ``filepath`` may be None; an epoch without the monitored number never replaces
+    the best file (Keras saves it); see also `MonitorCallback`.
 
     >>> class Model:
     ...     weights = [0.0]
