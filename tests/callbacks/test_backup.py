@@ -19,6 +19,15 @@ RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(53, 3)).astype("float32"), RNG.normal(size=53).astype("float32")
 FIT = {"epochs": 3, "batch_size": 8, "verbose": 0, "validation_data": (X, Y)}  # 7 steps an epoch, the last one short
 
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_are_kept(tmp_path_factory):
+    """The same few programs are run by many models: they are compiled once."""
+    verax.config.compilation_cache(tmp_path_factory.mktemp("programs"))
+    yield
+    verax.config.compilation_cache(None)
+
+
 OPTIMIZERS = {
     "adam": lambda: optimizers.Adam(0.01),
     "scheduled, averaged": lambda: optimizers.SGD(

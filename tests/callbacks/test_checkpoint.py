@@ -130,9 +130,9 @@ def test_folders_are_made_and_not_written_over(tmp_path):
         drive(ModelCheckpoint(path), [{"val_loss": 1.0}])
 
 
-@pytest.mark.parametrize("path", ["best", Path("x/best.h5"), "best.keras.zip"])
+@pytest.mark.parametrize("path", ["best", Path("x/best.hdf5"), "best.keras.zip"])
 def test_other_suffixes_are_refused(path):
-    with pytest.raises(InputError, match=r"End the path in '\.keras' or '\.weights\.h5'"):
+    with pytest.raises(InputError, match=r"End the path in '\.keras' or .* or '\.npz'; filepath=None"):
         ModelCheckpoint(path)
 
 

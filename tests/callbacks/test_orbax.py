@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import verax
-from tests.callbacks.test_backup import FIT, Interrupt, X, Y, make, same, same_history
+from tests.callbacks.test_backup import FIT, Interrupt, X, Y, _programs_are_kept, make, same, same_history  # noqa: F401
 from tests.oracle import oracle
 from verax import layers
 from verax.callbacks import CallbackList, EarlyStopping, OrbaxCheckpoint, SwapEMAWeights
@@ -108,6 +108,8 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+# Orbax gives up its tasks without ending them, and says so when they are collected.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_step_that_cannot_be_read_is_passed_over_with_a_word(tmp_path):
     whole = make()
     history = whole.fit(X, Y, **FIT)

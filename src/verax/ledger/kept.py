@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from verax.errors import DataError
+from verax.errors import DataError, InputError
 from verax.ledger.causes import Cause
 from verax.ledger.chain import Gap, Link
 from verax.ledger.facts import Change, Facts, LayerMode, Rows
@@ -82,7 +82,12 @@ class _Packer:
             return self._at([kind, *(self.pack(getattr(value, name)) for name in _names(_KINDS[kind]))])
         if isinstance(value, tuple):
             return self._at(["", *(self.pack(each) for each in cast("tuple[Any, ...]", value))])
-        raise TypeError(f"no plain data: {kind}")
+        raise InputError(
+            "Readings were to be kept as plain data.",
+            received=kind,
+            because="JSON has no form for it",
+            do="Keep numbers, text, lists and dicts beside readings.",
+        )
 
     def _at(self, entry: list[Any]) -> dict[str, int]:
         place = self._places.setdefault(json.dumps(entry), len(self.pool))
@@ -108,9 +113,7 @@ def _unpack(data: Any, pool: list[Any]) -> Any:
         return [_unpack(each, pool) for each in cast("list[Any]", data)]
     if not isinstance(data, dict):
         return data
-    (mark, inner), *rest = cast("dict[str, Any]", data).items()
-    if rest:
-        raise ValueError(f"{len(rest) + 1} marks")
+    ((mark, inner),) = cast("dict[str, Any]", data).items()
     return _MARKS[mark](inner, pool)
 
 
