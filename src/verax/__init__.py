@@ -13,6 +13,7 @@ from verax._version import __version__
 if TYPE_CHECKING:
     from verax import (
         activations,
+        applications,
         backend,
         callbacks,
         config,
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 
 _ROOMS = (
     "activations",
+    "applications",
     "backend",
     "callbacks",
     "config",

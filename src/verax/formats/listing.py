@@ -30,10 +30,10 @@ _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat
 def list_hdf5(report: Report, file: IO[bytes], inside: str) -> None:
     """Note arrays and attributes; a file that a careful reader refuses is listed all the same, no link followed."""
     name = f"{report.path}: {inside}" if inside else str(report.path)
-    groups: dict[str, dict[str, Any]] = {}
+    groups: Mapping[str, Mapping[str, Any]] = {}
     try:
         with hdf5.opened(file, name) as contents:
-            groups = contents.groups
+            groups = {path: dict(attributes) for path, attributes in contents.groups.items()}
             order = _order(groups)
             for path, array in sorted(contents.arrays.items(), key=lambda item: order(item[0])):
                 _add_hdf5(report, path, array.shape, str(array.dtype), array.size)
@@ -123,7 +123,7 @@ def sort_hdf5(report: Report) -> None:
 
 def give_layers(report: Report) -> None:
     """Give each layer of the configuration its arrays."""
-    groups: dict[str, dict[str, Any]] = report.further.pop("_groups")
+    groups: Mapping[str, Mapping[str, Any]] = report.further.pop("_groups")
     places: dict[str, str] = {}
     counted: Counter[str] = Counter()
     by_name = {str(g.get("name")): p.removesuffix("/vars") for p, g in groups.items()
