@@ -92,8 +92,8 @@ FAMILIES = {
 
 
 #: What several members are made of, and nobody uses by itself.
-INNER = {"Adapting", "BestCallback", "Cell", "CellLayer", "ConvLSTMCell", "ForgetBias", "FunctionMetric", "GroupedQueryAttention",
-         "IndexLookup", "LossMetric", "OnHost", "PairedLoss", "SavingCallback"}  # fmt: skip
+INNER = {"Adapting", "BestCallback", "Cell", "CellLayer", "ConvLSTMCell", "ForgetBias", "FunctionMetric",
+         "GroupedQueryAttention", "IndexLookup", "LossMetric", "OnHost", "PairedLoss", "SavingCallback"}  # fmt: skip
 
 
 @pytest.mark.parametrize("room", FAMILIES)
