@@ -92,8 +92,9 @@ FAMILIES = {
 
 
 #: What several members are made of, and nobody uses by itself.
-INNER = {"Adapting", "BestCallback", "Cell", "CellLayer", "ConvLSTMCell", "ForgetBias", "FunctionMetric",
-         "GroupedQueryAttention", "IndexLookup", "LossMetric", "OnHost", "PairedLoss", "SavingCallback"}  # fmt: skip
+INNER = {"Adapting", "BestCallback", "Cell", "CellLayer", "ConvLSTMCell", "CustomScaleLayer", "ForgetBias",
+         "FunctionMetric", "GroupedQueryAttention", "IndexLookup", "LayerScale", "LossMetric", "OnHost", "PairedLoss",
+         "SavingCallback", "StochasticDepth"}  # fmt: skip
 
 
 @pytest.mark.parametrize("room", FAMILIES)

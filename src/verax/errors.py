@@ -12,6 +12,7 @@
      │   └─ GraphError                     symbolic tensors that do not form one graph
      ├─ StateError (RuntimeError)          the right call at the wrong time
      │   ├─ NotBuiltError                  weights do not exist yet
+     │   ├─ NotCalledError (AttributeError) a layer stands in no graph
      │   ├─ NotCompiledError               ``compile`` was not called
      │   ├─ FrozenError (AttributeError)   the configuration of a built layer was to be changed
      │   └─ FrameError                     a layer was used where its frame cannot follow
@@ -39,6 +40,7 @@ __all__ = [
     "MissingExtraError",
     "MissingFileError",
     "NotBuiltError",
+    "NotCalledError",
     "NotCompiledError",
     "ShapeError",
     "StateError",
@@ -139,6 +141,10 @@ class StateError(VeraxError, RuntimeError):
 
 class NotBuiltError(StateError):
     """Weights do not exist yet."""
+
+
+class NotCalledError(StateError, AttributeError):
+    """A layer has not been called on a symbolic tensor."""
 
 
 class NotCompiledError(StateError):

@@ -9,36 +9,61 @@ its ``preprocess_input``, which makes images ready, and ``decode_predictions``, 
 from __future__ import annotations
 
 from verax.applications import (
+    convnext,
     densenet,
     imagenet_utils,
+    inception_resnet_v2,
+    inception_v3,
+    nasnet,
     resnet,
     resnet50,
     resnet_v2,
     vgg16,
     vgg19,
+    xception,
 )
+from verax.applications.convnext import ConvNeXtBase, ConvNeXtLarge, ConvNeXtSmall, ConvNeXtTiny, ConvNeXtXLarge
 from verax.applications.densenet import DenseNet121, DenseNet169, DenseNet201
+from verax.applications.inception_resnet_v2 import InceptionResNetV2
+from verax.applications.inception_v3 import InceptionV3
+from verax.applications.nasnet import NASNetLarge, NASNetMobile
 from verax.applications.resnet import ResNet50, ResNet101, ResNet152
 from verax.applications.resnet_v2 import ResNet50V2, ResNet101V2, ResNet152V2
 from verax.applications.vgg import VGG16, VGG19
+from verax.applications.xception import Xception
 
 __all__ = [
     "VGG16",
     "VGG19",
+    "ConvNeXtBase",
+    "ConvNeXtLarge",
+    "ConvNeXtSmall",
+    "ConvNeXtTiny",
+    "ConvNeXtXLarge",
     "DenseNet121",
     "DenseNet169",
     "DenseNet201",
+    "InceptionResNetV2",
+    "InceptionV3",
+    "NASNetLarge",
+    "NASNetMobile",
     "ResNet50",
     "ResNet50V2",
     "ResNet101",
     "ResNet101V2",
     "ResNet152",
     "ResNet152V2",
+    "Xception",
+    "convnext",
     "densenet",
     "imagenet_utils",
+    "inception_resnet_v2",
+    "inception_v3",
+    "nasnet",
     "resnet",
     "resnet50",
     "resnet_v2",
     "vgg16",
     "vgg19",
+    "xception",
 ]

@@ -41,7 +41,9 @@ def read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
         for name in members.names():
             with members.file(name) as file:
                 try:
-                    array = _array(file, members.size(name))
+                    array = _array(file, members.size(name), f"{path}: {name}")
+                except DataError:
+                    raise
                 except (ValueError, KeyError, TypeError, SyntaxError, EOFError, OverflowError, MemoryError) as error:
                     text = " ".join(str(error).split())
                     raise DataError(
@@ -57,10 +59,15 @@ def read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     return found
 
 
-def _array(file: IO[bytes], length: int) -> np.ndarray[Any, Any]:
+def _array(file: IO[bytes], length: int, name: str) -> np.ndarray[Any, Any]:
     shape, by_columns, dtype = _HEADS[np.lib.format.read_magic(file)](file, max_header_size=1 << 16)
+    rest = length - file.tell()
     if dtype.hasobject or dtype.kind not in "biufcSU":
-        raise ValueError(f"an array of {dtype}")
-    if math.prod(shape) * dtype.itemsize != length - file.tell():
-        raise ValueError(f"shape {shape} of {dtype} in {length - file.tell():,} bytes")
+        raise DataError(f"{name} was to be read.", received=f"an array of {dtype}", because="only numbers are read")
+    if math.prod(shape) * dtype.itemsize != rest:
+        raise DataError(
+            f"{name} was to be read.",
+            received=f"shape {shape} of {dtype} in {rest:,} bytes",
+            because="it is not a whole .npz file",
+        )
     return np.frombuffer(file.read(), dtype).reshape(shape, order="F" if by_columns else "C").copy()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import get_opaque_trace_state
 
 from verax.errors import FrameError, InputError, NotBuiltError
@@ -82,6 +83,8 @@ class Frame:
                 because="no layer of the model holds it, so its value would be baked into the compiled program",
                 do="Make it with self.add_weight(...), or keep it in an attribute of the layer.",
             )
+        if isinstance(value, np.ndarray):  # put off: see values_later
+            value = jnp.zeros(value.shape, value.dtype)
         if variable.autocast and self.stack and is_float(value.dtype):
             return value.astype(self.stack[-1][0].compute_dtype)
         return value

@@ -40,6 +40,7 @@ class Core:
     variables: list[Variable] = field(default_factory=list)
     declared_shape: tuple[int | None, ...] | None = None
     activity_regularizer: Callable[[Any], Any] | None = None
+    first_call: dict[str, Any] | None = None  # the symbolic tensors of its first place in a graph
     remat: Any = None  # the RematScope by which it is recomputed, if any
 
 
@@ -182,6 +183,7 @@ class Holder:
             config["dtype"] = self._core.policy
         if self._core.trainable is not config.get("trainable", True) and (every or "trainable" in takes):
             config["trainable"] = self._core.trainable
+        config.pop("name", None)  # an automatic name, too, where name=None was passed
         return {"name": self.name, **described(config)}
 
     @classmethod

@@ -16,6 +16,7 @@ from jax.core import Tracer
 from verax.errors import FrameError, FrozenError, InputError, ShapeError
 from verax.frame.call import call_in_frame
 from verax.frame.current import active_frame, stateless
+from verax.frame.first_call import OfFirstCall, note_call
 from verax.frame.frame import call, load_values
 from verax.frame.holder import Holder
 from verax.frame.mode import Mode
@@ -227,6 +228,10 @@ class Layer(Holder):
         frame = active_frame()
         return frame.place(self).path if frame is not None else self.name
 
+    #: The symbolic tensors it was first called on, and what it made of them.
+    input = OfFirstCall()
+    output = OfFirstCall()
+
     # ---- calling -------------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -236,7 +241,9 @@ class Layer(Holder):
                 return call_again(self._core.remat, self, frame, args, kwargs)
             return call_in_frame(self, frame, args, kwargs)
         if any(is_symbolic(leaf) for leaf in jax.tree.leaves((args, kwargs), is_leaf=is_symbolic)):
-            return symbolic_call(self, args, kwargs)
+            output = symbolic_call(self, args, kwargs)
+            note_call(self, args, kwargs, output)
+            return output
         return self._call_eagerly(args, kwargs)
 
     def _call_eagerly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

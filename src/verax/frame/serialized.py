@@ -150,9 +150,10 @@ def _class(config: Mapping[str, Any]) -> Any:
     name, words = str(config["class_name"]), [w for w in str(config.get("module") or "").split(".") if w]
     words = words[1:] if words[:1] == ["keras"] else words
     words = words[1:] if words[:1] == ["src"] else words
+    anywhere = not words or words[0] in ("models", "applications")  # rooms of Keras whose classes stand elsewhere here
     for registry in registries.values():
         entry = registry.entries().get(name)
-        if inspect.isclass(entry) and (not words or words[0] == "models" or entry.__module__.split(".")[1] == words[0]):
+        if inspect.isclass(entry) and (anywhere or entry.__module__.split(".")[1] == words[0]):
             return entry
     known = [name for registry in registries.values() for name in registry.names()]
     error = UnknownNameError.among(f"class (of module {config.get('module')!r})", name, known)

@@ -182,8 +182,9 @@ def load_weights(model: Any, filepath: str | os.PathLike[str], skip_mismatch: bo
             keras_file.read_weights_of(model, path, skip_mismatch=skip_mismatch)
             return
         with hdf5.opened(path) as contents:
+            restore = optimizer_file.read(model, contents, lenient=True)
             read_weights(model, contents, skip_mismatch=skip_mismatch)
-            optimizer_file.read(model, contents, lenient=True)
+            restore()
 
 
 def _only(path: Path, given: Mapping[str, Any], known: tuple[str, ...], *, skip_mismatch: bool = False) -> None:

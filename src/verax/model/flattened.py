@@ -12,8 +12,7 @@ from verax import layers
 from verax.frame.symbolic import SymbolicTensor, is_symbolic, symbolic_call
 from verax.frame.tree import Tree
 from verax.layers import Layer
-from verax.model.model import Model
-from verax.model.sequential import Sequential
+from verax.model.measurable import Measurable
 
 __all__ = ["Flattened", "flattened_before"]
 
@@ -65,17 +64,17 @@ class _Walk:
         return self.marks.get(id(tensor), (None, None))[1]
 
     def model(self, model: Any, inputs: Any) -> Any:
-        if isinstance(model, Sequential):
-            for layer in model.layers:
+        if model._in_a_row is not None:
+            for layer in model._in_a_row:
                 inputs = self.call(layer, inputs)
             return inputs
-        if isinstance(model, Model) and model._model.graph is not None:
+        if model._model.graph is not None:
             return model._model.graph.run(inputs, self.call)
         return symbolic_call(model, (inputs,), {})
 
     def call(self, target: Any, *args: Any, **kwargs: Any) -> Any:
         given = [t for t in jax.tree.leaves((args, kwargs), is_leaf=is_symbolic) if is_symbolic(t)]
-        if isinstance(target, Model) and len(args) == 1 and not kwargs:
+        if isinstance(target, Measurable) and len(args) == 1 and not kwargs:
             made = self.model(target, args[0])
             if made is not None and all(self.marks.get(id(t)) for t in jax.tree.leaves(made, is_leaf=is_symbolic)):
                 return made

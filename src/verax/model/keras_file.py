@@ -107,8 +107,9 @@ def _fill(model: Any, members: Any, *, lenient: bool, skip_mismatch: bool = Fals
             do="Save the model again with Keras' weights_format='h5'." if pickled else "Take another copy of it.",
         )
     with members.file(_WEIGHTS) as file, hdf5.opened(file, f"{members.name}:{_WEIGHTS}") as contents:
+        restore = optimizer_file.read(model, contents, lenient=lenient)
         read_weights(model, contents, skip_mismatch=skip_mismatch)
-        optimizer_file.read(model, contents, lenient=lenient)
+        restore()
 
 
 def _read_assets(model: Any, members: Any) -> None:

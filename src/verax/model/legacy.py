@@ -16,7 +16,7 @@ from verax.frame.serialized import unsafely
 from verax.frame.tree import Tree
 from verax.frame.variable import Variable, values_later
 from verax.model.legacy_config import compile_arguments, modern_model
-from verax.model.optimizer_file import restore
+from verax.model.optimizer_file import restoring
 from verax.model.revival import check_model, refuse_unsafe, revive
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def load_model(
             model.compile(**{key: revive(value, file.name) for key, value in arguments.items()})
             if file.optimizer is not None and file.optimizer.arrays:
                 arrays = [stored.read() for stored in file.optimizer.arrays]
-                restore(model, lambda optimizer, params: _state(optimizer, arrays, params), file.name, lenient=True)
+                restoring(model, lambda optimizer, params: _state(optimizer, arrays, params), file.name, lenient=True)()
         return model
 
 

@@ -51,6 +51,8 @@ class Measurable(Layer):
 
     _model: _Trained
     _apart: ClassVar[frozenset[str]] = frozenset({"_core", "_model"})
+    #: The layers of a model that is nothing but those, one after another.
+    _in_a_row: list[Layer] | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         model = super().__new__(cls, *args, **kwargs)

@@ -14,7 +14,7 @@ from verax.frame.tree import Tree
 if TYPE_CHECKING:
     from verax.formats.hdf5 import Contents
 
-__all__ = ["place", "read", "restore"]
+__all__ = ["place", "read", "restoring"]
 
 _GROUP = "optimizer"
 
@@ -31,22 +31,24 @@ def place(model: Any, arrays: dict[str, np.ndarray[Any, Any]], groups: dict[str,
         arrays.update({f"{inside}/{i}": array for i, array in enumerate(kept)})
 
 
-def read(model: Any, contents: Contents, *, lenient: bool) -> None:
-    """Set the optimizer's state to that of a file, where there is one and the model is compiled."""
+def read(model: Any, contents: Contents, *, lenient: bool) -> Callable[[], None]:
+    """What sets the optimizer's state to that of a file; nothing where there is none, or the model is not compiled."""
     found = contents.below(f"{_GROUP}/vars")
     if model._model.compiled is None or len(found) <= 2:  # before its first step: an iteration, and a rate
-        return
+        return lambda: None
     stored = [found.get(str(i)) for i in range(len(found))]
     arrays = [np.zeros(0) if one is None else one.read() for one in stored]
 
     def state(optimizer: Any, params: dict[str, Any]) -> Any:
         return optimizer.from_variables(arrays, params, list(params))
 
-    restore(model, state, contents.name, lenient=lenient)
+    return restoring(model, state, contents.name, lenient=lenient)
 
 
-def restore(model: Any, state_of: Callable[[Any, dict[str, Any]], Any], name: str, *, lenient: bool) -> None:
-    """Give a compiled model's optimizer a state.
+def restoring(
+    model: Any, state_of: Callable[[Any, dict[str, Any]], Any], name: str, *, lenient: bool
+) -> Callable[[], None]:
+    """What gives a compiled model's optimizer a state, once everything else is known to fit.
 
     Args:
         model: A model, built and compiled.
@@ -64,8 +66,12 @@ def restore(model: Any, state_of: Callable[[Any, dict[str, Any]], Any], name: st
         said = " ".join(str(error).split())[:400]
         text = f"The state of the optimizer was not loaded from {name}: it begins anew. {said}"
         warnings.warn(text, VeraxWarning, stacklevel=5)
-        return
-    compiled.opt_state, compiled.trained, compiled.steps = state, frozenset(params), int(state.step)
-    if not callable(compiled.optimizer.learning_rate) and "learning_rate" in state.hyperparams:
-        compiled.optimizer.learning_rate = compiled.optimizer.current_learning_rate(state)
-        compiled.rate = compiled.optimizer.learning_rate
+        return lambda: None
+
+    def restore() -> None:
+        compiled.opt_state, compiled.trained, compiled.steps = state, frozenset(params), int(state.step)
+        if not callable(compiled.optimizer.learning_rate) and "learning_rate" in state.hyperparams:
+            compiled.optimizer.learning_rate = compiled.optimizer.current_learning_rate(state)
+            compiled.rate = compiled.optimizer.learning_rate
+
+    return restore

@@ -113,6 +113,10 @@ class Sequential(Model):
         yield "layers", self._layers
         yield from super().stored_parts()
 
+    @property
+    def _in_a_row(self) -> list[Layer]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self._layers
+
     def _listed_parts(self) -> dict[str, Any]:
         return {}
 
