@@ -48,7 +48,6 @@ DIFFERS: dict[str, str] = {
     "optimizers.legacy.": "as in Keras, an error that says what to use",
     "legacy.": "as in Keras 3, for files of Keras 2 alone",
     "utils.legacy.": "as in Keras 3, for files of Keras 2 alone",
-    "callbacks.OrbaxCheckpoint": "`BackupAndRestore` resumes exactly",
     "layers.MaxNumBoundingBoxes": "bounding boxes",
     "utils.bounding_boxes.": "bounding boxes",
     "visualization.": "pictures of detections",

@@ -35,9 +35,9 @@ HOUSE = {
     # The engine knows no part: layers, losses and metrics come in as values.
     "engine": ("errors", "ledger", "frame"),
     "data": ("errors", "frame"),
-    "callbacks": ("errors", "ledger", "frame"),
     # Forms of files: plain arrays and bytes.
     "formats": ("errors", "frame"),
+    "callbacks": ("errors", "ledger", "frame", "formats"),
     "export": ("errors", "_version", "frame", "layers", "engine", "formats"),
     "model": ("errors", "ledger", "frame", "ops", "losses", "metrics", "optimizers", "layers", "engine", "data",
               "callbacks", "formats", "export", "_version"),
@@ -204,6 +204,18 @@ def test_import_verax_loads_nothing_but_jax_and_numpy():
 
 def test_opening_every_room_loads_no_optional_library():
     loaded = loaded_by("import verax\nfor name in verax.__all__: getattr(verax, name)")
-    late = {"rich", "h5py", "safetensors", "pandas", "matplotlib", "keras", "sklearn", "IPython", "torch", "tensorflow"}
+    late = {
+        "rich",
+        "h5py",
+        "safetensors",
+        "pandas",
+        "matplotlib",
+        "keras",
+        "sklearn",
+        "IPython",
+        "torch",
+        "tensorflow",
+        "orbax",
+    }
     assert "verax" in loaded
     assert not loaded & late

@@ -20,6 +20,7 @@ class FakeModel:
         self.stop_training = False
         self.weight = -1.0
         self.saved: list[tuple[str, float]] = []
+        self.saved_whole: list[tuple[str, float]] = []
         self.metrics: list[Any] = []
 
     def get_weights(self) -> list[np.ndarray]:
@@ -30,6 +31,9 @@ class FakeModel:
 
     def save_weights(self, path: str, overwrite: bool = True) -> None:
         self.saved.append((path, self.weight))
+
+    def save(self, path: str, overwrite: bool = True) -> None:
+        self.saved_whole.append((path, self.weight))
 
 
 def drive(callback: Any, epochs: list[dict[str, float]], rate: float = 1.0) -> tuple[FakeModel, list[dict[str, Any]]]:

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import contextlib
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import verax
 from tests.callbacks.fakes import FakeModel, drive
 from tests.oracle import oracle
 from verax.callbacks import CallbackList, ModelCheckpoint
 from verax.errors import InputError, StateError, UnknownNameError, VeraxWarning
+from verax.formats.suffixes import WEIGHTS, WHOLE
 
 VALUES = st.lists(st.integers(0, 16).map(lambda n: n / 8), min_size=1, max_size=10)
 
@@ -126,15 +130,50 @@ def test_folders_are_made_and_not_written_over(tmp_path):
         drive(ModelCheckpoint(path), [{"val_loss": 1.0}])
 
 
-@pytest.mark.parametrize("path", ["best.keras", "best.weights.h5", "best", Path("x/best.h5")])
+@pytest.mark.parametrize("path", ["best", Path("x/best.hdf5"), "best.keras.zip"])
 def test_other_suffixes_are_refused(path):
-    with pytest.raises(InputError, match=r"\.npz is what exists now"):
+    with pytest.raises(InputError, match=r"End the path in '\.keras' or .* or '\.npz'; filepath=None"):
         ModelCheckpoint(path)
 
 
+@pytest.mark.parametrize("weights_only", [None, True, False])
+@pytest.mark.parametrize("suffix", [*WHOLE, *WEIGHTS])
+def test_the_suffix_says_what_is_saved_and_keras_refuses_the_same(tmp_path, suffix, weights_only):
+    path = str(tmp_path / f"best{suffix}")
+    # Keras writes a whole model in its old form to .weights.h5, if it is not told to write weights.
+    if (
+        weights_only is not None
+        and suffix in (*WHOLE, ".weights.h5")
+        and (suffix, weights_only) != (".weights.h5", False)
+    ):
+        with oracle() as keras:
+            theirs: object = None
+            with contextlib.suppress(ValueError):
+                theirs = keras.callbacks.ModelCheckpoint(path, save_weights_only=weights_only)
+        assert (theirs is None) == (weights_only is not (suffix in WEIGHTS))
+    if weights_only is not None and weights_only is not (suffix in WEIGHTS):
+        with pytest.raises(InputError, match="a whole model" if suffix in WEIGHTS else "weights alone"):
+            ModelCheckpoint(path, save_weights_only=weights_only)
+        return
+    model, _ = drive(ModelCheckpoint(path, save_weights_only=weights_only), [{"val_loss": 1.0}])
+    assert (model.saved, model.saved_whole) == (([], [(path, 0.0)]) if suffix in WHOLE else ([(path, 0.0)], []))
+
+
+@pytest.mark.parametrize("suffix", [*WHOLE, *WEIGHTS])
+def test_real_models_are_saved_and_loaded(tmp_path, suffix):
+    path = tmp_path / f"{{epoch}}{suffix}"
+    model = verax.Sequential([verax.Input((2,)), verax.layers.Dense(1)])
+    model.compile("adam", "mse")
+    model.fit(np.ones((4, 2)), np.ones(4), epochs=2, callbacks=ModelCheckpoint(path), verbose=0)
+    last = tmp_path / f"2{suffix}"
+    again = verax.saving.load_model(last) if suffix in WHOLE else type(model).from_config(model.get_config())
+    if suffix in WEIGHTS:
+        again.load_weights(last)
+    for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_what_cannot_be_done_is_refused_when_made():
-    with pytest.raises(InputError, match="weights only"):
-        ModelCheckpoint("a.npz", save_weights_only=False)
     with pytest.raises(InputError, match="plain brace"):
         ModelCheckpoint("{epoch.npz")
     for save_freq in ("batch", 0, True):

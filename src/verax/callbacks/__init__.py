@@ -10,6 +10,7 @@ from verax.callbacks.early_stopping import EarlyStopping
 from verax.callbacks.history import History
 from verax.callbacks.lambda_callback import LambdaCallback
 from verax.callbacks.monitor import MonitorCallback
+from verax.callbacks.orbax_checkpoint import OrbaxCheckpoint
 from verax.callbacks.progress import ProgbarLogger, ProgressLine
 from verax.callbacks.remote_monitor import RemoteMonitor
 from verax.callbacks.schedule import LearningRateScheduler, ReduceLROnPlateau
@@ -29,6 +30,7 @@ __all__ = [
     "Logs",
     "ModelCheckpoint",
     "MonitorCallback",
+    "OrbaxCheckpoint",
     "ProgbarLogger",
     "ProgressLine",
     "ReduceLROnPlateau",

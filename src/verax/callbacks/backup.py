@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
-from verax.callbacks.base import Callback
+from verax.callbacks.frequency import SavingCallback, check_frequency
 from verax.errors import DataError, InputError, VeraxWarning
 from verax.frame.files import written_whole
 
@@ -19,13 +22,14 @@ __all__ = ["BackupAndRestore"]
 _FILE, _BEFORE = "training.npz", "training.before.npz"
 
 
-class BackupAndRestore(Callback):
+class BackupAndRestore(SavingCallback):
     """Keep the state of a running fit in a file, so that the same program, started again, goes on from there.
 
     The state is all that the rest of the run depends on: weights, the optimizer's state, the learning rate, the place
-    in the epoch with what was measured in it so far, and the keys from which draws and the order of rows are made. On
-    the same data the interrupted run and its continuation end in the same bits as a run that was never interrupted,
-    and the epochs they report are the same. What other callbacks count (patience, a best value) begins anew.
+    in the epoch with what was measured in it so far, the keys from which draws and the order of rows are made, the
+    History with its Readings, and what callbacks count (``resumed_attributes``: patience, a best value). On the same
+    data the interrupted run and its continuation end in the same bits as a run that was never interrupted, and with the
+    same History. A generator is taken to begin anew, as it does in a program that is started again.
 
     Args:
         backup_dir: The folder of the backup; it is made. Nothing else should be kept there.
@@ -41,8 +45,9 @@ class BackupAndRestore(Callback):
         InputError: For an empty ``backup_dir``, or a ``save_freq`` that is neither.
         DataError: When training begins and the backup is that of another model.
 
-    Differs from Keras: the order of rows, dropout masks and the sums of a half epoch go on, too; in Keras a resumed run
-    draws anew, and begins the epoch anew.
+    Differs from Keras: the order of rows, dropout masks, the sums of a half epoch, the History and what callbacks count
+    go on, too; in Keras a resumed run draws anew, begins the epoch anew, and its History has only the rest. An epoch is
+    saved when every callback's ``on_epoch_end`` has run, wherever this one stands in the list.
 
     >>> import tempfile
     >>> model = verax.Sequential([verax.Input((1,)), verax.layers.Dense(1)])
@@ -52,10 +57,8 @@ class BackupAndRestore(Callback):
     ...     first = model.fit(np.ones((4, 1)), np.ones(4), epochs=2, callbacks=backup, verbose=0)
     ...     again = model.fit(np.ones((4, 1)), np.ones(4), epochs=3, callbacks=backup, verbose=0)
     >>> first.epoch, again.epoch
-    ([0, 1], [2])
+    ([0, 1], [0, 1, 2])
     """
-
-    replay = True  # it has no train-batch hooks
 
     def __init__(
         self,
@@ -70,56 +73,27 @@ class BackupAndRestore(Callback):
                 received="an empty path",
                 do="Give the name of a folder.",
             )
-        if save_freq != "epoch" and (isinstance(save_freq, (str, bool)) or int(save_freq) < 1):
-            raise InputError(
-                "BackupAndRestore saves every save_freq batches, or every epoch.",
-                received=f"save_freq={save_freq!r}",
-                because="that is neither a number of batches nor 'epoch'",
-                do="Pass save_freq='epoch' or a positive integer.",
-            )
         self.backup_dir = Path(backup_dir)
-        self.save_freq = save_freq
+        self.save_freq = check_frequency("BackupAndRestore", save_freq)
         self.double_checkpoint = double_checkpoint
         self.delete_checkpoint = delete_checkpoint
-        self._since = self._last = 0
-        self._testing = False
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Go on from the backup, if there is one."""
-        self._since = self._last = 0
-        self._testing = False
+        super().on_train_begin(logs)
         state = self._read()
         if state is not None:
             self.model.resume_training(state)
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Count batches anew."""
-        self._last = 0
-
-    def on_chunk_end(self, done: int, logs: Any = None) -> None:
-        """Save, if ``save_freq`` batches have passed; after the last batch the end of the epoch will."""
-        if self.save_freq == "epoch" or self._testing:
-            return
-        self._since += done - self._last
-        self._last = done
-        if self._since >= int(self.save_freq) and done != (self.params or {}).get("steps"):
-            self._save()
-
-    def due(self) -> bool:
-        """No numbers are needed."""
-        return False
-
-    def on_test_begin(self, logs: Any = None) -> None:
-        """Chunks that are measured are not counted."""
-        self._testing = True
-
-    def on_test_end(self, logs: Any = None) -> None:
-        """Chunks are trained again."""
-        self._testing = False
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def passed(self, epoch: int, batches: int | None, logs: Any) -> None:
         """Save."""
-        self._save()
+        self.saved()
+        state = _as_bits(self.model.training_state())
+        path = self.backup_dir / _FILE
+        if self.double_checkpoint and path.exists():
+            os.replace(path, self.backup_dir / _BEFORE)
+        with written_whole(path) as file:
+            np.savez(file, **state)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Delete the backup: nothing is left to go on with."""
@@ -128,15 +102,6 @@ class BackupAndRestore(Callback):
                 (self.backup_dir / name).unlink(missing_ok=True)
             if self.backup_dir.is_dir() and not any(self.backup_dir.iterdir()):
                 self.backup_dir.rmdir()
-
-    def _save(self) -> None:
-        self._since = 0
-        state = self.model.training_state()
-        path = self.backup_dir / _FILE
-        if self.double_checkpoint and path.exists():
-            os.replace(path, self.backup_dir / _BEFORE)
-        with written_whole(path) as file:
-            np.savez(file, **state)
 
     def _read(self) -> dict[str, Any] | None:
         """The last backup that can be read; None where there is none."""
@@ -147,7 +112,7 @@ class BackupAndRestore(Callback):
                 continue
             try:
                 with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                    state = {key: file[key] for key in file.files}
+                    state = _as_arrays({key: file[key] for key in file.files})
             except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
                 broken.append(f"{path}: {error}")
                 continue
@@ -166,3 +131,16 @@ class BackupAndRestore(Callback):
                 do="Delete it to train from the beginning.",
             )
         return None
+
+
+def _as_bits(state: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+    """A .npz file keeps bits, and forgets dtypes that NumPy does not know: they are written beside."""
+    strange = {name: value.dtype.name for name, value in state.items() if value.dtype.kind == "V"}
+    bits = {name: state[name].view(f"u{state[name].dtype.itemsize}") for name in strange}
+    return {**state, **bits, "dtypes": np.array(json.dumps(strange))}
+
+
+def _as_arrays(bits: dict[str, Any]) -> dict[str, Any]:
+    """What ``_as_bits`` was given."""
+    strange = json.loads(str(bits.pop("dtypes", "{}")))
+    return {name: value.view(jnp.dtype(strange[name])) if name in strange else value for name, value in bits.items()}

@@ -74,6 +74,8 @@ class Callback:
         model: The model in training; set before ``on_train_begin``.
         params: What the run is: ``{"verbose", "epochs", "steps"}``; steps is None while unknown. A loop that calls
             ``on_chunk_end`` adds ``"chunks": True``.
+        resumed_attributes: Names of attributes that hold what the callback counts from epoch to epoch (numbers, text,
+            None, arrays, or lists of them): a fit that is resumed gives them back the values they had.
 
     The test- and predict-batch hooks are always replayed: nothing they do could change the batches after them.
 
@@ -90,6 +92,7 @@ class Callback:
     # On the class, so that a subclass whose __init__ forgets super().__init__() works all the same.
     model: Any = None
     params: Any = None
+    resumed_attributes: tuple[str, ...] = ()
 
     def set_model(self, model: Any) -> None:
         """Called by the list with the model whose run this is."""
@@ -106,6 +109,15 @@ class Callback:
         """
         return _overridden(self, hook)
 
+    def get_state(self) -> dict[str, Any]:
+        """What a resumed fit has to give back to this callback, by name: ``resumed_attributes``, in general."""
+        return {name: getattr(self, name) for name in self.resumed_attributes}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``get_state`` gave, in a fit that is resumed."""
+        for name in state.keys() & set(self.resumed_attributes):
+            setattr(self, name, state[name])
+
     @_default
     def on_train_begin(self, logs: Any = None) -> None:
         """Called once, before the first epoch of ``fit``."""
@@ -121,6 +133,13 @@ class Callback:
     @_default
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Called after an epoch and its validation; ``logs`` holds both (``val_`` names)."""
+
+    @_default
+    def on_epoch_settled(self, epoch: int, logs: Any = None) -> None:
+        """Called when every callback's ``on_epoch_end`` has run. Not in Keras.
+
+        What the epoch changes, in the model and in callbacks, is changed by now: the place to keep all of it.
+        """
 
     @_default
     def on_batch_begin(self, batch: int, logs: Any = None) -> None:
@@ -347,6 +366,28 @@ class CallbackList:
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """After an epoch and its validation."""
         self._tell(self.callbacks, "on_epoch_end", epoch, logs=logs)
+        settled = [each for each in self.callbacks if hasattr(each, "on_epoch_settled")]  # Keras' do not know it
+        self._tell(settled, "on_epoch_settled", epoch, logs=logs)
+
+    def get_state(self) -> dict[str, dict[str, Any]]:
+        """What a resumed fit has to give back to the callbacks, by their kind and place; of those that keep any."""
+        states = {name: each.get_state() for name, each in self._kept()}
+        return {name: state for name, state in states.items() if state}
+
+    def set_state(self, states: Mapping[str, Mapping[str, Any]]) -> None:
+        """Let callbacks go on; one that was not there before begins anew."""
+        for name, each in self._kept():
+            if name in states:
+                each.set_state(states[name])
+
+    def _kept(self) -> Iterator[tuple[str, Any]]:
+        # Counted from the end, where fit puts its own.
+        counts: dict[str, int] = {}
+        for each in reversed(self.callbacks):
+            kind = type(each).__name__
+            counts[kind] = counts.get(kind, -1) + 1
+            if callable(getattr(each, "get_state", None)) and callable(getattr(each, "set_state", None)):
+                yield f"{kind}/{counts[kind]}", each
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Before a training batch."""

@@ -1,4 +1,4 @@
-"""ModelCheckpoint: keep the weights of the best epoch, or of every one."""
+"""ModelCheckpoint: keep the model or the weights of the best epoch, or of every one."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from string import Formatter
 from typing import Any
 
 from verax.callbacks.base import Logs
-from verax.callbacks.messages import say
-from verax.callbacks.monitor import MonitorCallback
+from verax.callbacks.frequency import check_frequency
+from verax.callbacks.monitor import BestCallback
 from verax.errors import InputError, StateError, UnknownNameError
+from verax.formats.suffixes import WEIGHTS, WHOLE
 
 __all__ = ["ModelCheckpoint"]
 
 
-class ModelCheckpoint(MonitorCallback):
-    """Save the weights at the end of every epoch, or every ``save_freq`` batches, or only when they are the best.
+class ModelCheckpoint(BestCallback):
+    """Save the model or its weights every epoch, or every ``save_freq`` batches, or only when they are the best.
 
     Args:
-        filepath: The file, ending in ``.npz``. May hold fields: ``{epoch:02d}`` (from 1), ``{batch}`` (from 1, with an
-            integer ``save_freq``), and any name of the logs, as ``{val_loss:.2f}``. Its folder is made. None keeps
-            the weights in memory, as ``best_weights``; `restore` puts them back.
+        filepath: The file. ``.keras`` (or the older ``.h5``): the whole model, with the optimizer's state;
+            ``.weights.h5``, ``.safetensors`` or ``.npz``: its weights. May hold fields: ``{epoch:02d}`` (from 1),
+            ``{batch}`` (from 1, with an integer ``save_freq``), and any name of the logs, as ``{val_loss:.2f}``. Its
+            folder is made. None keeps the weights in memory, as ``best_weights``; `restore` puts them back.
         monitor, mode: See `MonitorCallback`.
         verbose: 1 says what is saved, and why.
         save_best_only: Save only what improves on the best so far. None: False for a file, True in memory.
-        save_weights_only: None: what the suffix says; ``.npz`` holds weights only, so False is refused with it.
+        save_weights_only: None: what the suffix says. True or False: a suffix of the other kind is refused.
         save_freq: ``"epoch"``, or a number of batches; ``fit`` then runs step by step.
         initial_value_threshold: The value the first save has to beat.
 
@@ -39,8 +41,9 @@ class ModelCheckpoint(MonitorCallback):
     Raises:
         InputError: For a suffix or fields that cannot be used, when the callback is made or at its first save.
 
-    Differs from Keras: ``.npz`` is the one file form there is; ``filepath`` may be None; an epoch without the
-    monitored number never replaces the best file (Keras saves it); see also `MonitorCallback`.
+    Differs from Keras: ``save_weights_only`` may be left out (there ``.weights.h5`` then holds a whole model in an old
+    form); ``.safetensors``, ``.npz``; ``filepath`` may be None; an epoch without the monitored number never replaces
+    the best file (Keras saves it); see also `MonitorCallback`.
 
     >>> class Model:
     ...     weights = [0.0]
@@ -56,6 +59,8 @@ class ModelCheckpoint(MonitorCallback):
     ([1.0], 0.5, 1)
     """
 
+    resumed_attributes = (*BestCallback.resumed_attributes, "best_epoch", "best_weights", "_since_save", "_last_batch")
+
     def __init__(
         self,
         filepath: str | os.PathLike[str] | None = None,
@@ -67,22 +72,13 @@ class ModelCheckpoint(MonitorCallback):
         save_freq: str | int = "epoch",
         initial_value_threshold: float | None = None,
     ):
-        super().__init__(monitor, mode, initial_value_threshold)
+        super().__init__(monitor, mode, initial_value_threshold, verbose=verbose)
         self.filepath = None if filepath is None else _checked_path(os.fspath(filepath), save_weights_only)
-        self.verbose = verbose
         self.save_best_only = filepath is None if save_best_only is None else save_best_only
         self.save_weights_only = save_weights_only
-        if save_freq != "epoch" and (isinstance(save_freq, (str, bool)) or int(save_freq) < 1):
-            raise InputError(
-                "ModelCheckpoint saves every save_freq batches, or every epoch.",
-                received=f"save_freq={save_freq!r}",
-                because="that is neither a number of batches nor 'epoch'",
-                do="Pass save_freq='epoch' or a positive integer.",
-            )
-        self.save_freq = save_freq
+        self.save_freq = check_frequency("ModelCheckpoint", save_freq)
         self.best_epoch: int | None = None
         self.best_weights: list[Any] | None = None
-        self._seen_monitor = False
         self._epoch = 0
         self._since_save = 0
         self._last_batch: int | None = None
@@ -129,12 +125,12 @@ class ModelCheckpoint(MonitorCallback):
         (self.model if model is None else model).set_weights(self.best_weights)
 
     def _save(self, epoch: int, batch: int | None, logs: Logs) -> None:
-        if self.save_best_only and not self._is_best(epoch, logs):
+        if self.save_best_only and not self.is_best(epoch, logs):
             return
         self.best_epoch = epoch
         if self.filepath is None:
             self.best_weights = self.model.get_weights()
-            self._tell(epoch, "kept the weights in memory")
+            self.tell(epoch, "kept the weights in memory")
             return
         path = Path(self._path(epoch, batch, logs))
         if path.is_dir():
@@ -145,25 +141,9 @@ class ModelCheckpoint(MonitorCallback):
                 do="Give the name of a file.",
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.model.save_weights(str(path))
-        self._tell(epoch, f"saved the weights to {path}")
-
-    def _is_best(self, epoch: int, logs: Logs) -> bool:
-        current = self.monitored(epoch, logs)
-        if current is None:
-            return not self._seen_monitor
-        self._seen_monitor = True
-        best = "none so far" if self.best is None else f"{self.best:.5f}"
-        if not self.improves(current, self.best, logs):
-            self._tell(epoch, f"{self.monitor} {current:.5f} is no better than {best}")
-            return False
-        self._tell(epoch, f"{self.monitor} improved from {best} to {current:.5f}")
-        self.best = current
-        return True
-
-    def _tell(self, epoch: int, what: str) -> None:
-        if self.verbose > 0:
-            say(f"Epoch {epoch + 1}: {what}")
+        whole = not path.name.endswith(WEIGHTS)
+        (self.model.save if whole else self.model.save_weights)(str(path), overwrite=True)
+        self.tell(epoch, f"saved the {'model' if whole else 'weights'} to {path}")
 
     def _path(self, epoch: int, batch: int | None, logs: Logs) -> str:
         fields: dict[str, Any] = {"epoch": epoch + 1, **logs}
@@ -177,19 +157,15 @@ class ModelCheckpoint(MonitorCallback):
 
 def _checked_path(path: str, weights_only: bool | None) -> str:
     """The path, if its suffix and its fields can be used."""
-    if not path.endswith(".npz"):
+    known = {False: WHOLE, True: WEIGHTS, None: (*WHOLE, *WEIGHTS)}[weights_only]
+    if not path.endswith(known) or (weights_only is False and path.endswith(WEIGHTS)):
+        asked = "filepath" if weights_only is None else f"save_weights_only={weights_only} and filepath"
+        holds = {False: "a whole model", True: "weights alone", None: "a model or its weights"}[weights_only]
         raise InputError(
-            "ModelCheckpoint saves to filepath.",
+            f"ModelCheckpoint saves to {asked}.",
             received=f"filepath={path!r}",
-            because="its suffix names no form that can be written: .npz is what exists now",
-            do="End the path in '.npz', or pass filepath=None to keep the best weights in memory.",
-        )
-    if weights_only is False:
-        raise InputError(
-            "ModelCheckpoint(save_weights_only=False) saves the whole model.",
-            received=f"filepath={path!r}",
-            because="an .npz file holds weights only",
-            do="Pass save_weights_only=True, or leave it out.",
+            because=f"what a file holds is known by its suffix, and this one is not that of {holds}",
+            do=f"End the path in {' or '.join(map(repr, known))}; filepath=None keeps the best weights in memory.",
         )
     try:
         list(Formatter().parse(path))

@@ -39,6 +39,8 @@ class EarlyStopping(MonitorCallback):
     (True, 3, 0.5)
     """
 
+    resumed_attributes = ("wait", "stopped_epoch", "best", "best_epoch", "best_weights")
+
     def __init__(
         self,
         monitor: str = "val_loss",

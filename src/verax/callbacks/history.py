@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from verax.callbacks.base import Callback, Logs, plain_number
 from verax.callbacks.curves import draw
 from verax.errors import StateError
 from verax.ledger.chain import Gap
+from verax.ledger.kept import packed, unpacked
 from verax.ledger.record import EpochRecord
 
 __all__ = ["History"]
@@ -28,7 +29,8 @@ class History(Callback):
         params: ``{"verbose", "epochs", "steps"}``.
         last: The steps of the last epoch (tallies, keys, rows, end weights), so that they can be measured again.
 
-    A fit that is interrupted leaves the epochs that ended before.
+    A fit that is interrupted leaves the epochs that ended before. One that is resumed (`BackupAndRestore`) has them,
+    too, with their Readings and what was explained of them.
 
     Differs from Keras: used in a second fit, ``epoch`` goes on as ``history`` does; the two stay parallel.
 
@@ -60,6 +62,21 @@ class History(Callback):
         for name, reading in logs.readings.items():
             self.readings.setdefault(name, []).append(reading)
 
+    def get_state(self) -> dict[str, Any]:
+        """All the epochs, with their Readings."""
+        return {
+            "history": self.history,
+            "when": self.when,
+            "epoch": self.epoch,
+            "measured": packed([self.readings, [[epoch, gaps] for epoch, gaps in self.gaps.items()]]),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Have the epochs of the fit that is resumed."""
+        self.history, self.when, self.epoch = state["history"], state["when"], state["epoch"]
+        self.readings, gaps = unpacked(state["measured"])
+        self.gaps = dict(gaps)
+
     def gap(self, metric: str = "loss", epoch: int = -1, *, rows: int | None = None, reverse: bool = False) -> Gap:
         """Why the validation number differs from the training number of an epoch, cause by cause.
 
@@ -88,9 +105,8 @@ class History(Callback):
             do = f"Ask for epoch={self.epoch.index(validated[-1])}." if validated else "Pass validation_data to fit."
             raise StateError(asked, received=received, because="it has no validation numbers", do=do)
         if self.explainer is None:
-            raise StateError(
-                asked, received=received, because="fit(explain='off') keeps nothing to explain", do="Leave explain out."
-            )
+            because = "its steps are gone: fit(explain='off') keeps none, nor does a fit that was resumed after it"
+            raise StateError(asked, received=received, because=because, do="Leave explain out, or use 'epoch'.")
         if number != validated[-1]:
             because = "only the last validated epoch's steps are kept"
             raise StateError(asked, received=received, because=because, do="Use fit(explain='epoch').")

@@ -9,9 +9,10 @@ import warnings
 from collections.abc import Collection
 
 from verax.callbacks.base import Callback, Logs, plain_number
+from verax.callbacks.messages import say
 from verax.errors import InputError, UnknownNameError, VeraxWarning
 
-__all__ = ["MonitorCallback", "direction_of_name"]
+__all__ = ["BestCallback", "MonitorCallback", "direction_of_name"]
 
 _MODES = ("auto", "min", "max")
 # fmt: off
@@ -135,3 +136,40 @@ class MonitorCallback(Callback):
         elif near:
             text += " Did you mean " + " or ".join(repr(name) for name in near) + "?"
         return text + f" Logged: {', '.join(names) or 'nothing'}."
+
+
+class BestCallback(MonitorCallback):
+    """Base of the callbacks that keep what is best.
+
+    Args:
+        monitor, mode, baseline: See `MonitorCallback`.
+        verbose: 1 says what is kept, and why.
+    """
+
+    resumed_attributes = ("best", "_seen_monitor")
+
+    def __init__(
+        self, monitor: str = "val_loss", mode: str = "auto", baseline: float | None = None, *, verbose: int = 0
+    ):
+        super().__init__(monitor, mode, baseline)
+        self.verbose = verbose
+        self._seen_monitor = False
+
+    def is_best(self, epoch: int, logs: Logs) -> bool:
+        """Whether the number watched is the best so far, which it then is; while there was never one, all is kept."""
+        current = self.monitored(epoch, logs)
+        if current is None:
+            return not self._seen_monitor
+        self._seen_monitor = True
+        best = "none so far" if self.best is None else f"{self.best:.5f}"
+        if not self.improves(current, self.best, logs):
+            self.tell(epoch, f"{self.monitor} {current:.5f} is no better than {best}")
+            return False
+        self.tell(epoch, f"{self.monitor} improved from {best} to {current:.5f}")
+        self.best = current
+        return True
+
+    def tell(self, epoch: int, what: str) -> None:
+        """Say it, if asked to."""
+        if self.verbose > 0:
+            say(f"Epoch {epoch + 1}: {what}")

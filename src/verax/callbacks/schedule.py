@@ -109,6 +109,8 @@ class ReduceLROnPlateau(MonitorCallback):
     Source: the rule is that of Keras 3's callback of the same name. Differs from Keras: see `MonitorCallback`.
     """
 
+    resumed_attributes = ("best", "wait", "cooldown_counter")
+
     def __init__(
         self,
         monitor: str = "val_loss",

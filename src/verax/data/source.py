@@ -157,6 +157,12 @@ class Source(ABC):
                 Keras' rule for ``steps_per_epoch``.
         """
 
+    def pass_over(self, epoch: int, *, steps: int | None = None) -> None:  # noqa: B027 (most sources have nothing to do)
+        """Leave out a pass, so that the next one begins where it would after it.
+
+        Where ``epoch`` alone says where a pass begins, there is nothing to do.
+        """
+
     def __repr__(self) -> str:
         rows = "rows unknown" if self.rows is None else f"{self.rows} {self.label}"
         batches = "batches of their own size" if self.batch_size is None else f"batches of {self.batch_size}"

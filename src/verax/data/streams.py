@@ -373,6 +373,13 @@ class IterableSource(_Stream):
             spent=spent,
         )
 
+    def pass_over(self, epoch: int, *, steps: int | None = None) -> None:
+        if self.repeatable and steps is None:
+            return
+        feed = self.feed(epoch, steps=steps)
+        while feed.pull(_MOST) is not None:
+            pass
+
     def _iterate(self) -> Iterator[Ready]:
         return (self._prepare(raw, number) for number, raw in enumerate(self.iterable))
 

@@ -9,15 +9,12 @@ from typing import Any
 
 from verax.errors import InputError, MissingFileError, NotBuiltError
 from verax.formats import hdf5
+from verax.formats.suffixes import INDEX, WEIGHTS, WHOLE
 from verax.frame.files import written_whole
-from verax.model import keras_file, legacy, legacy_writing, npz, optimizer_file, tensors
+from verax.model import keras_file, legacy, legacy_writing, npz, optimizer_file, orbax_file, tensors
 from verax.model.stored import place_weights, read_weights
 
 __all__ = ["load_model", "load_weights", "save_model", "save_weights"]
-
-_MODELS = (".keras", ".h5")
-_WEIGHTS = (".weights.h5", ".safetensors", ".npz")
-_INDEX = ".safetensors.index.json"
 
 
 def save_model(
@@ -51,7 +48,7 @@ def save_model(
     >>> bool(np.all(again(np.ones((1, 4))) == model(np.ones((1, 4)))))
     True
     """
-    path = _path(filepath, _MODELS, "A model was to be saved")
+    path = _path(filepath, WHOLE, "A model was to be saved")
     if zipped is False:
         raise InputError(
             f"A model was to be saved to {path}.",
@@ -92,8 +89,15 @@ def load_model(
     refused, too.
     """
     path = _existing(filepath, "A model was to be loaded")
+    if orbax_file.is_checkpoint(path):
+        raise InputError(
+            f"A model was to be loaded from {path}.",
+            received="an Orbax checkpoint",
+            because="Verax reads the weights of a checkpoint, and not how the model is built",
+            do="Build the model, then model.load_weights(folder).",
+        )
     if not path.is_dir():
-        path = _path(filepath, _MODELS, "A model was to be loaded")
+        path = _path(filepath, WHOLE, "A model was to be loaded")
         if path.name.endswith(".h5"):
             return legacy.load_model(path, custom_objects, compile, safe_mode)
     return keras_file.read(path, custom_objects, compile=compile, safe_mode=safe_mode)
@@ -115,7 +119,7 @@ def save_weights(
         NotBuiltError: There are no weights yet.
         InputError: Another suffix; a file that exists, with ``overwrite=False``.
     """
-    path = _path(filepath, _WEIGHTS, "Weights were to be saved")
+    path = _path(filepath, WEIGHTS, "Weights were to be saved")
     if max_shard_size is not None:
         raise InputError(
             f"Weights were to be saved to {path}.",
@@ -143,7 +147,7 @@ def load_weights(model: Any, filepath: str | os.PathLike[str], skip_mismatch: bo
         model: A model, built.
         filepath: ``.weights.h5`` or ``.keras``, of Verax or of Keras (with the optimizer's state, if the model is
             compiled alike); ``.h5``, Keras' older form; ``.safetensors``, or the ``.safetensors.index.json`` of
-            several; ``.npz``.
+            several; ``.npz``; or a folder of ``OrbaxCheckpoint``, of Verax or of Keras, or a step in it.
         skip_mismatch: Leave layers whose weights do not fit as they are, with a warning; in Keras' forms.
         kwargs: For ``.h5``: ``by_name``. For ``.safetensors``: ``names``, ``layout="torch"`` and ``flattened``, which
             are for files of other libraries.
@@ -155,10 +159,15 @@ def load_weights(model: Any, filepath: str | os.PathLike[str], skip_mismatch: bo
         InputError: Another suffix, or an argument that files of this one do not have.
     """
     asked = "Weights were to be loaded"
-    path = _path(_existing(filepath, asked), (*_WEIGHTS, _INDEX, *_MODELS), asked)
+    path = _existing(filepath, asked)
+    folder = orbax_file.is_checkpoint(path)
+    path = path if folder else _path(path, (*WEIGHTS, INDEX, *WHOLE), asked)
     _check_built(model, "loaded")
     name = path.name
-    if name.endswith((".safetensors", _INDEX)):
+    if folder:
+        _only(path, kwargs, (), skip_mismatch=skip_mismatch)
+        orbax_file.read_weights(model, path)
+    elif name.endswith((".safetensors", INDEX)):
         _only(path, kwargs, ("names", "layout", "flattened"), skip_mismatch=skip_mismatch)
         tensors.load(model, path, **kwargs)
     elif name.endswith(".npz"):

@@ -166,7 +166,6 @@ class _Fit:
     modes: ModeMap
 
     def __post_init__(self) -> None:
-        self.run = Run(next_key(), next_seed(), self.arguments.initial_epoch)
         self.probe: ModelProbe | None = None
         self.began = time.perf_counter()
         a = self.arguments
@@ -174,6 +173,7 @@ class _Fit:
         self.progress = ProgressLine() if a.verbose else None
         mine = [self.history, *([self.progress] if self.progress else [])]
         self.callbacks = CallbackList([*flat(a.callbacks), *mine])
+        self.run = Run(next_key(), next_seed(), self.callbacks, a.initial_epoch)
         self.callbacks.set_model(self.model)
         self.callbacks.set_params(
             {
@@ -193,7 +193,7 @@ class _Fit:
         logs = Logs()
         try:
             self.callbacks.on_train_begin()
-            for epoch in range(self.run.epoch, self.arguments.epochs):  # a callback may have resumed an earlier fit
+            for epoch in self._epochs():
                 logs = self._epoch(epoch)
                 if self.model.stop_training:
                     break
@@ -207,18 +207,31 @@ class _Fit:
                 self.progress.close()
         return self.history
 
+    def _epochs(self) -> range:
+        """The epochs to run; a callback may have resumed an earlier fit."""
+        a, point = self.arguments, self.run.point
+        if point is None:
+            return range(a.initial_epoch, a.epochs)
+        point.settle(self.compiled, self.callbacks)
+        for epoch in range(a.initial_epoch, point.epoch):
+            self.train.pass_over(epoch, steps=a.steps_per_epoch)
+            if self.validation is not None and self._validates(epoch):
+                self.validation.pass_over(0, steps=a.validation_steps)
+        return range(point.epoch, point.epoch if point.stopped else a.epochs)
+
     def _epoch(self, epoch: int) -> Logs:
         self.callbacks.on_epoch_begin(epoch)
-        point = self.run.point if self.run.point is not None and self.run.point.epoch == epoch else None
-        before = 0 if point is None else point.done
-        record = self.run.record = EpochRecord(epoch, self.run.key, self.compiled.steps - before)
-        self.run.epoch, self.run.done = epoch, before
+        point = self.run.point
+        if point is not None and point.done:  # what begins with an epoch had begun
+            point.settle(self.compiled, self.callbacks)
+        self.run.epoch = epoch
+        record = self.run.record = EpochRecord(epoch, self.run.key, self.compiled.steps - self.run.done)
         readings = self._train(epoch, record)
         if self.validation is not None and self._validates(epoch):
             readings.update(self._validate(epoch))
             self._prepare_to_explain(epoch, record, readings)
         logs = logs_of(readings)
-        self.run.epoch, self.run.done, self.run.record, self.run.point = epoch + 1, 0, None, None
+        self.run.epoch, self.run.done, self.run.rows, self.run.record, self.run.point = epoch + 1, 0, 0, None, None
         self.callbacks.on_epoch_end(epoch, logs)
         return logs
 
@@ -259,7 +272,7 @@ class _Fit:
         carry = hold.begin()
         record.carried = {path: np.array(carry.state[path]) for path in hold.tree.carried()}
         self._compile_ahead(chunks.program, carry)
-        done, rows = self.run.done, 0
+        done = self.run.done
         chunks.skip(done)
         seen: Seen | None = None
         with hold:
@@ -274,18 +287,19 @@ class _Fit:
                 self.compiled.steps += count
                 record.add(tallies, chunk[1] if self.train.resident else chunk[2])
                 if seen is None and self.run.point is not None:
-                    self.run.point.complete(record)
-                    rows += sum(each.size for each in self.run.point.rows)
-                rows += chunk[1].size
+                    self.run.point.complete(record, jax.tree.structure(tallies))
+                self.run.rows += chunk[1].size
                 self.run.done = done + count
                 if acts or seen is None:
                     seen = self.objective.what_ran(self.modes, hold.tree)
-                self._tell(record, count, done, rows, acts, seen)
+                self._tell(record, count, done, acts, seen)
                 done += count
                 if self.model.stop_training and acts:
                     break
-        if seen is None and done:
-            return {}  # the epoch was resumed after its last batch
+        if seen is None and self.run.point is not None and done:  # resumed after its last batch, as it turns out
+            _, tallies = jax.eval_shape(step, carry, self.train.spec, self.run.key)
+            self.run.point.complete(record, jax.tree.structure(tallies))
+            seen = self.objective.what_ran(self.modes, hold.tree) if record.tallies else None
         if seen is None:
             raise DataError(
                 f"Epoch {epoch + 1} was to be trained.", received="no batch", because="the training rows are used up"
@@ -293,7 +307,7 @@ class _Fit:
         record.modes = layer_modes(seen)
         record.weights = {**carry.params, **carry.state}
         self.history.last = record
-        return readings_of(self.objective, record.folded(), self._facts(rows, seen))
+        return readings_of(self.objective, record.folded(), self._facts(seen))
 
     def _compile_ahead(self, made: Program, carry: Carry) -> None:
         """In another thread, compile what this epoch will need later: its short last batch, and its validation."""
@@ -315,27 +329,24 @@ class _Fit:
             # Not a daemon: a process that ends waits for the compiler rather than pulling memory from under it.
             threading.Thread(target=compile_all, name="verax-compiler").start()
 
-    def _tell(self, record: EpochRecord, count: int, done: int, rows: int, acts: bool, seen: Seen) -> None:
-        callbacks = self.callbacks
+    def _tell(self, record: EpochRecord, count: int, done: int, acts: bool, seen: Seen) -> None:
+        callbacks, objective = self.callbacks, self.objective
         if callbacks.reads_batches():
-            facts = self._facts(rows, seen)
+            facts = self._facts(seen)
             for i, sums in enumerate(record.after_each_step()):
                 if not acts:
                     callbacks.on_train_batch_begin(done + i, Logs())
-                callbacks.on_train_batch_end(done + i, logs_of(readings_of(self.objective, sums, facts)))
-        callbacks.on_chunk_end(
-            done + count,
-            lambda: logs_of(readings_of(self.objective, record.running, self._facts(rows, seen))),
-        )
+                callbacks.on_train_batch_end(done + i, logs_of(readings_of(objective, sums, facts)))
+        callbacks.on_chunk_end(done + count, lambda: logs_of(readings_of(objective, record.running, self._facts(seen))))
 
-    def _facts(self, rows: int, seen: Seen) -> Facts:
+    def _facts(self, seen: Seen) -> Facts:
         return Facts(
             params="each step's own",
             draws="as drawn" if seen.draws else "none",
             modes=layer_modes(seen),
             weights=weights_fact(self.train, self.arguments.sample_weight, self.arguments.class_weight),
             dtype=self.model.compute_dtype,
-            rows=Rows("training rows", rows, self.train.rows),
+            rows=Rows("training rows", self.run.rows, self.train.rows),
         )
 
     def _finish_averages(self) -> None:

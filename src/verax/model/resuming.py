@@ -11,16 +11,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from verax.errors import DataError, StateError
+from verax.errors import DataError, InputError, StateError
 from verax.frame.frame import load_values
 from verax.frame.tree import Tree
 
 if TYPE_CHECKING:
+    from verax.callbacks import CallbackList
     from verax.ledger.record import EpochRecord
     from verax.model.compile import Compiled
     from verax.model.learner import Learner
 
 __all__ = ["Point", "Run", "capture", "resume"]
+
+
+#: The form of a state.
+_FORM = 2
+#: Marks an array in what callbacks keep: the rest of it is text.
+_ASIDE = "array beside the text"
 
 
 @dataclass
@@ -30,34 +37,55 @@ class Run:
     Attributes:
         key: From which draws are made.
         seed: From which the order of rows is made.
+        callbacks: Those of the fit, which may keep states of their own.
         epoch, done: The batch that comes next: ``done`` of this epoch were trained.
+        rows: How many rows those had.
         record: The epoch's record, in the middle of one.
         point: Where the fit goes on from, when it resumed another one.
     """
 
     key: Any
     seed: int
+    callbacks: CallbackList
     epoch: int = 0
     done: int = 0
+    rows: int = 0
     record: EpochRecord | None = None
     point: Point | None = None
 
 
 @dataclass
 class Point:
-    """The middle of an epoch that a fit goes on from: the sums and the rows of the steps before."""
+    """Where a fit goes on from: the epoch, the sums and the rows of its steps before, and what callbacks kept.
+
+    Attributes:
+        epoch, done: As a Run's.
+        tallies, rows: Of the steps before, in the middle of an epoch.
+        states: What the callbacks kept.
+        rate: The learning rate, where it is a number.
+        stopped: Whether a callback had stopped the training.
+    """
 
     epoch: int
     done: int
     tallies: list[Any] = field(default_factory=list[Any])
     rows: list[Any] = field(default_factory=list[Any])
+    states: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    rate: float | None = None
+    stopped: bool = False
 
-    def complete(self, record: EpochRecord) -> None:
-        """Put the steps before into a record that has its first chunk since."""
-        structure = jax.tree.structure(record.tallies[0])
+    def complete(self, record: EpochRecord, structure: Any) -> None:
+        """Put the steps before at the beginning of a record, whose sums have this structure."""
         if len(self.tallies) == structure.num_leaves:  # else other things are measured now: the epoch's rest counts
             record.tallies.insert(0, jax.tree.unflatten(structure, self.tallies))
             record.rows[:0] = self.rows or [None]
+
+    def settle(self, compiled: Compiled, callbacks: CallbackList) -> None:
+        """Give callbacks and the learning rate back what they had; to be called after what would begin them anew."""
+        callbacks.set_state(self.states)
+        if self.rate is not None:
+            compiled.optimizer.learning_rate = self.rate
+            compiled.rate = compiled.optimizer.learning_rate
 
 
 def capture(model: Learner, compiled: Compiled, run: Run | None) -> dict[str, np.ndarray[Any, Any]]:
@@ -73,28 +101,43 @@ def capture(model: Learner, compiled: Compiled, run: Run | None) -> dict[str, np
     for variable, place in Tree.of(model).variables.values():
         arrays[f"weights/{place.path}"] = raw.get(place.path, variable._value)
     for i, leaf in enumerate(jax.tree.leaves(compiled.opt_state)):
-        arrays[f"optimizer/{i:04d}"] = leaf
+        arrays[f"optimizer/{i:06d}"] = leaf
     if run.record is not None and run.done:
         tallies = jax.tree.map(lambda *chunks: np.concatenate(chunks), *run.record.tallies)
-        arrays |= {f"tallies/{i:04d}": leaf for i, leaf in enumerate(jax.tree.leaves(tallies))}
+        arrays |= {f"tallies/{i:06d}": leaf for i, leaf in enumerate(jax.tree.leaves(tallies))}
         if all(rows is not None for rows in run.record.rows):
             arrays |= {f"rows/{i:06d}": rows for i, rows in enumerate(run.record.rows)}
     rate = compiled.optimizer.learning_rate
     arrays["key"] = jax.random.key_data(run.key)
     said = {
+        "form": _FORM,
         "epoch": run.epoch,
         "done": run.done,
+        "trained_rows": run.rows,
         "seed": run.seed,
         "steps": compiled.steps,
+        "stopped": model.stop_training,
         "trained": sorted(compiled.trained),
         "rate": None if callable(rate) else float(rate),
         "key": str(jax.random.key_impl(run.key)),
+        "callbacks": run.callbacks.get_state(),
     }
-    copied = {name: np.array(value) for name, value in arrays.items()}
-    said["dtypes"] = {name: value.dtype.name for name, value in copied.items() if value.dtype.kind == "V"}
-    # A .npz file keeps bits, and forgets dtypes that NumPy does not know.
-    copied = {name: v.view(f"u{v.dtype.itemsize}") if v.dtype.kind == "V" else v for name, v in copied.items()}
-    return {**copied, "run": np.array(json.dumps(said))}
+
+    def aside(value: Any) -> Any:
+        """Of what callbacks keep: an array, which stands beside the text."""
+        if not hasattr(value, "__array__"):
+            raise InputError(
+                "What callbacks count is kept with the state of a training.",
+                received=f"{type(value).__name__} in a callback's get_state",
+                because="it is neither an array nor a number, text, None, or a list or dict of those",
+                do="Keep plain data and arrays.",
+            )
+        name = f"kept/{len(arrays):06d}"
+        arrays[name] = value
+        return {_ASIDE: name}
+
+    text = json.dumps(said, default=aside)
+    return {**{name: np.array(value) for name, value in arrays.items()}, "run": np.array(text)}
 
 
 def resume(model: Learner, compiled: Compiled, run: Run | None, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
@@ -105,10 +148,15 @@ def resume(model: Learner, compiled: Compiled, run: Run | None, state: Mapping[s
             because="no fit is running",
             do="Resume in a callback's on_train_begin.",
         )
-    said = json.loads(str(state["run"]))
-    arrays = {
-        name: v.view(jnp.dtype(said["dtypes"][name])) if name in said["dtypes"] else v for name, v in state.items()
-    }
+    arrays = dict(state)
+    said = json.loads(str(arrays.pop("run")), object_hook=lambda d: arrays[d[_ASIDE]] if _ASIDE in d else d)
+    if said.get("form") != _FORM:
+        raise DataError(
+            f"The training of {model.name!r} was to go on.",
+            received=f"a state of form {said.get('form', 1)}",
+            because=f"this version of Verax writes and reads form {_FORM}",
+            do="Go on with the version that began the training, or delete its files to begin anew.",
+        )
 
     def part(kind: str) -> dict[str, Any]:
         return {k.removeprefix(f"{kind}/"): v for k, v in sorted(arrays.items()) if k.startswith(f"{kind}/")}
@@ -130,9 +178,7 @@ def resume(model: Learner, compiled: Compiled, run: Run | None, state: Mapping[s
     load_values(model, weights)
     compiled.opt_state = jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in leaves])
     compiled.trained, compiled.steps = frozenset(params), int(said["steps"])
-    if said["rate"] is not None:
-        compiled.optimizer.learning_rate = said["rate"]
-        compiled.rate = compiled.optimizer.learning_rate
     run.key = jax.random.wrap_key_data(jnp.asarray(arrays["key"]), impl=said["key"])
-    run.seed, run.epoch, run.done = int(said["seed"]), int(said["epoch"]), int(said["done"])
-    run.point = Point(run.epoch, run.done, list(part("tallies").values()), list(part("rows").values()))
+    run.seed, run.epoch, run.done, run.rows = (int(said[k]) for k in ("seed", "epoch", "done", "trained_rows"))
+    sums = list(part("tallies").values()), list(part("rows").values())
+    run.point = Point(run.epoch, run.done, *sums, said["callbacks"], said["rate"], bool(said["stopped"]))
