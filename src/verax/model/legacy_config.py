@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from verax.errors import DataError, InputError
 from verax.frame.custom_objects import find_custom, get_registered_object, register_keras_serializable
 from verax.frame.serialized import revived
+from verax.layers import layer_registry
 from verax.model import operations
 from verax.model.legacy_calls import MODELS, Calls
 
@@ -140,7 +141,10 @@ class _Modern:
         if kind == "Sequential" or (isinstance(config, Mapping) and "layers" in config and kind in MODELS):
             return {"module": "keras.models", **further, "class_name": "Sequential", "config": self.sequential(config)}
         operation = operations.module_of(kind)
-        if operation and not own and module == "keras.layers" and not {"trainable", "dtype"} & set(config):
+        alone = kind not in layer_registry.entries() or not {"trainable", "dtype"} & set(
+            config
+        )  # no layer has its name
+        if operation and not own and module == "keras.layers" and alone:
             return {"module": operation, **further, "class_name": kind, "config": config}
         config = {key: self.part(value) for key, value in cast("dict[str, Any]", config).items()}
         if not own:
