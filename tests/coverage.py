@@ -10,6 +10,7 @@ through ``getattr(keras.losses, name)``, or as a row of a table of layers, opera
 from __future__ import annotations
 
 import ast
+import json
 import types
 from collections import defaultdict
 from collections.abc import Iterator
@@ -56,13 +57,7 @@ DIFFERS: dict[str, str] = {
 
 #: name, or the beginning of names that ends with a point -> what will bring it.
 NOT_YET: dict[str, str] = {
-    "applications.": "pretrained networks",
-    "models.load_model": "files",
-    "models.save_model": "files",
-    "saving.load_weights": "files",
-    "saving.save_weights": "files",
-    "saving.KerasFileEditor": "files",
-    "config.enable_unsafe_deserialization": "files",
+    "saving.KerasFileEditor": "an editor of files; `verax inspect` shows them",
     "distillation.": "a model that learns from another",
     "dtype_policies.DTypePolicyMap": "a policy for each layer by its path; a layer's own `dtype` does that now",
     "utils.FeatureSpace": "a table of features; its layers are there",
@@ -70,6 +65,11 @@ NOT_YET: dict[str, str] = {
 
 #: name, or the beginning of names that ends with a point -> what tests it where Keras is no oracle.
 OTHERWISE: dict[str, str] = {
+    "applications.": "against Keras' modes and tables, applications/test_imagenet_utils.py",
+    "models.save_model": "both libraries read what both write, model/test_files.py",
+    "models.load_model": "both libraries read what both write, model/test_files.py",
+    "saving.save_weights": "both libraries read what both write, model/test_files.py",
+    "saving.load_weights": "both libraries read what both write, model/test_files.py",
     "Regularizer": "base class: one's own, test_regularizers.py",
     "constraints.Constraint": "base class: one's own, test_constraints.py",
     "optimizers.schedules.LearningRateSchedule": "base class: one's own, test_parts_of_your_own.py",
@@ -136,6 +136,8 @@ def compared() -> dict[str, str]:
     with oracle() as keras:
         for case in CASES:
             found.setdefault(f"layers.{type(case.make(keras.layers)).__name__}", "layers/cases")
+        for name in json.loads((TESTS / "applications" / "table.json").read_text()):
+            found.setdefault(f"applications.{name}", "applications/table.json")
         for name in (*(row.name for row in ROWS), *FUNCTIONS):
             found.setdefault(f"ops.{name}", "ops/test_names.py")
         for name, *_ in test_activations.CASES:

@@ -15,6 +15,7 @@ from verax.frame.policy import DTypePolicy, global_policy, set_global_policy
 from verax.frame.settings import (
     disable_flash_attention,
     enable_flash_attention,
+    enable_unsafe_deserialization,
     epsilon,
     floatx,
     image_data_format,
@@ -39,6 +40,7 @@ __all__ = [
     "dtype_policy",
     "enable_flash_attention",
     "enable_interactive_logging",
+    "enable_unsafe_deserialization",
     "enable_traceback_filtering",
     "epsilon",
     "fast_kernels",

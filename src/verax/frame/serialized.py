@@ -20,6 +20,7 @@ from verax.errors import InputError, UnknownNameError
 from verax.frame.custom_objects import custom_object_scope, find_custom, get_registered_name, get_registered_object
 from verax.frame.policy import DTypePolicy, standard_dtype
 from verax.frame.registry import described, registries
+from verax.frame.settings import is_unsafe_deserialization_enabled
 
 __all__ = ["deserialize_keras_object", "is_description", "revived", "serialize_keras_object", "unsafely"]
 
@@ -30,7 +31,7 @@ _unsafe: ContextVar[bool] = ContextVar("unsafe", default=False)
 @contextlib.contextmanager
 def unsafely(allowed: bool = True) -> Generator[None]:
     """Make functions of lambdas in configurations, within the block, as a person has asked for."""
-    token = _unsafe.set(allowed)
+    token = _unsafe.set(allowed or is_unsafe_deserialization_enabled())
     try:
         yield
     finally:
@@ -211,7 +212,7 @@ def _whole(value: Any) -> Any:
 
 def _lambda(config: Any) -> Any:
     """The function of a lambda's bytecode."""
-    if not _unsafe.get():
+    if not (_unsafe.get() or is_unsafe_deserialization_enabled()):
         raise InputError(
             "A configuration was read.",
             received="a lambda, as bytecode of Python",

@@ -10,10 +10,12 @@ from verax.errors import InputError, UnknownNameError
 __all__ = [
     "disable_flash_attention",
     "enable_flash_attention",
+    "enable_unsafe_deserialization",
     "epsilon",
     "floatx",
     "image_data_format",
     "is_flash_attention_enabled",
+    "is_unsafe_deserialization_enabled",
     "max_epochs",
     "max_steps_per_epoch",
     "set_epsilon",
@@ -39,6 +41,7 @@ class _Settings:
     epsilon: float = 1e-7
     image_data_format: str = "channels_last"
     flash_attention: bool | None = None
+    unsafe_deserialization: bool = False
     max_epochs: int | None = None
     max_steps_per_epoch: int | None = None
 
@@ -128,6 +131,23 @@ def disable_flash_attention() -> None:
 def is_flash_attention_enabled() -> bool | None:
     """None where attention takes the fused kernel if it can; False after ``disable_flash_attention``."""
     return _now.flash_attention
+
+
+def enable_unsafe_deserialization() -> None:
+    """Let files run the code that is in them, in this process from now on, as ``safe_mode=False`` does for one.
+
+    Whoever wrote a file can then do what you can. Prefer ``safe_mode=False`` where one file is loaded.
+    """
+    _now.unsafe_deserialization = True
+
+
+def is_unsafe_deserialization_enabled() -> bool:
+    """Whether ``enable_unsafe_deserialization`` was called.
+
+    >>> is_unsafe_deserialization_enabled()
+    False
+    """
+    return _now.unsafe_deserialization
 
 
 def max_epochs() -> int | None:

@@ -11,6 +11,7 @@ from verax.errors import InputError, MissingFileError, NotBuiltError
 from verax.formats import hdf5
 from verax.formats.suffixes import INDEX, WEIGHTS, WHOLE
 from verax.frame.files import written_whole
+from verax.frame.settings import is_unsafe_deserialization_enabled
 from verax.model import keras_file, legacy, legacy_writing, npz, optimizer_file, orbax_file, tensors
 from verax.model.stored import place_weights, read_weights
 
@@ -88,6 +89,7 @@ def load_model(
     Differs from Keras: every weight in the file must be of the model; a vocabulary that is the name of a file is
     refused, too.
     """
+    safe_mode = safe_mode and not is_unsafe_deserialization_enabled()
     path = _existing(filepath, "A model was to be loaded")
     if orbax_file.is_checkpoint(path):
         raise InputError(
