@@ -9,16 +9,67 @@ its ``preprocess_input``, which makes images ready, and ``decode_predictions``, 
 from __future__ import annotations
 
 from verax.applications import (
+    efficientnet,
+    efficientnet_v2,
     imagenet_utils,
+    mobilenet,
+    mobilenet_v2,
+    mobilenet_v3,
     vgg16,
     vgg19,
 )
+from verax.applications.efficientnet import (
+    EfficientNetB0,
+    EfficientNetB1,
+    EfficientNetB2,
+    EfficientNetB3,
+    EfficientNetB4,
+    EfficientNetB5,
+    EfficientNetB6,
+    EfficientNetB7,
+)
+from verax.applications.efficientnet_v2 import (
+    EfficientNetV2B0,
+    EfficientNetV2B1,
+    EfficientNetV2B2,
+    EfficientNetV2B3,
+    EfficientNetV2L,
+    EfficientNetV2M,
+    EfficientNetV2S,
+)
+from verax.applications.mobilenet import MobileNet
+from verax.applications.mobilenet_v2 import MobileNetV2
+from verax.applications.mobilenet_v3 import MobileNetV3Large, MobileNetV3Small
 from verax.applications.vgg import VGG16, VGG19
 
 __all__ = [
     "VGG16",
     "VGG19",
+    "EfficientNetB0",
+    "EfficientNetB1",
+    "EfficientNetB2",
+    "EfficientNetB3",
+    "EfficientNetB4",
+    "EfficientNetB5",
+    "EfficientNetB6",
+    "EfficientNetB7",
+    "EfficientNetV2B0",
+    "EfficientNetV2B1",
+    "EfficientNetV2B2",
+    "EfficientNetV2B3",
+    "EfficientNetV2L",
+    "EfficientNetV2M",
+    "EfficientNetV2S",
+    "MobileNet",
+    "MobileNetV2",
+    "MobileNetV3Large",
+    "MobileNetV3Small",
+    "efficientnet",
+    "efficientnet_v2",
     "imagenet_utils",
+    "mobilenet",
+    "mobilenet_v2",
+    "mobilenet_v3",
     "vgg16",
     "vgg19",
 ]
