@@ -36,8 +36,10 @@ HOUSE = {
     "engine": ("errors", "ledger", "frame"),
     "data": ("errors", "frame"),
     "callbacks": ("errors", "ledger", "frame"),
+    # Forms of files: plain arrays and bytes.
+    "formats": ("errors", "frame"),
     "model": ("errors", "ledger", "frame", "ops", "losses", "metrics", "optimizers", "layers", "engine", "data",
-              "callbacks"),
+              "callbacks", "formats"),
     # The edges: other names, data to try things on.
     "config": ("errors", "frame", "engine"),
     "backend": ("errors", "frame", "ops", "config"),

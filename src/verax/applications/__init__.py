@@ -9,15 +9,20 @@ its ``preprocess_input``, which makes images ready, and ``decode_predictions``, 
 from __future__ import annotations
 
 from verax.applications import (
+    densenet,
     efficientnet,
     efficientnet_v2,
     imagenet_utils,
     mobilenet,
     mobilenet_v2,
     mobilenet_v3,
+    resnet,
+    resnet50,
+    resnet_v2,
     vgg16,
     vgg19,
 )
+from verax.applications.densenet import DenseNet121, DenseNet169, DenseNet201
 from verax.applications.efficientnet import (
     EfficientNetB0,
     EfficientNetB1,
@@ -40,11 +45,16 @@ from verax.applications.efficientnet_v2 import (
 from verax.applications.mobilenet import MobileNet
 from verax.applications.mobilenet_v2 import MobileNetV2
 from verax.applications.mobilenet_v3 import MobileNetV3Large, MobileNetV3Small
+from verax.applications.resnet import ResNet50, ResNet101, ResNet152
+from verax.applications.resnet_v2 import ResNet50V2, ResNet101V2, ResNet152V2
 from verax.applications.vgg import VGG16, VGG19
 
 __all__ = [
     "VGG16",
     "VGG19",
+    "DenseNet121",
+    "DenseNet169",
+    "DenseNet201",
     "EfficientNetB0",
     "EfficientNetB1",
     "EfficientNetB2",
@@ -64,12 +74,22 @@ __all__ = [
     "MobileNetV2",
     "MobileNetV3Large",
     "MobileNetV3Small",
+    "ResNet50",
+    "ResNet50V2",
+    "ResNet101",
+    "ResNet101V2",
+    "ResNet152",
+    "ResNet152V2",
+    "densenet",
     "efficientnet",
     "efficientnet_v2",
     "imagenet_utils",
     "mobilenet",
     "mobilenet_v2",
     "mobilenet_v3",
+    "resnet",
+    "resnet50",
+    "resnet_v2",
     "vgg16",
     "vgg19",
 ]

@@ -393,8 +393,8 @@ def application(
             classifier_activation: Any = "softmax",
             name: str = label,
         ) -> Model:
-            sizes = {"default_size": default_size, "min_size": min_size}
-            net = Network(body.__name__, **shared(locals()), **sizes, channels_first=channels_first)
+            further: dict[str, Any] = {"default_size": default_size, "min_size": min_size}
+            net = Network(body.__name__, **shared(locals()), **further, channels_first=channels_first)
             net.weights_from(files)
             return net.finish(body(net))
 

@@ -138,7 +138,9 @@ class Model(Learner):
     @property
     def output_shape(self) -> Any:
         """The shape of the output, or their structure."""
-        return jax.tree.map(lambda t: t.shape, infer_spec(self, (self._model.inputs,), {}), is_leaf=is_symbolic)
+        graph = self._model.graph
+        outputs = graph.outputs if self._is_functional and graph else infer_spec(self, (self._model.inputs,), {})
+        return jax.tree.map(lambda t: t.shape, outputs, is_leaf=is_symbolic)
 
     def summary(self, print_fn: Callable[[str], Any] | None = None) -> None:
         """Print the layers: output shape, parameters, whether they are trained, what in them depends on the mode."""
