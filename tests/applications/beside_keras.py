@@ -1,0 +1,102 @@
+"""One network here and in Keras, with the same weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import verax
+from tests.oracle import oracle
+from verax.initializers import random
+
+__all__ = ["assert_predicts_alike", "assert_trains_alike", "both", "undrawn", "values"]
+
+_LEARNING_RATE = 1e-4  # batch normalization of few values makes rounding grow from step to step where steps are long
+
+
+@contextmanager
+def undrawn() -> Iterator[ModuleType]:
+    """Keras; weights start at zero there and here: compiling what draws them would take longer than all else."""
+    with oracle() as keras, pytest.MonkeyPatch.context() as patch:
+        from keras.src.initializers import random_initializers
+
+        for kind in vars(random_initializers).values():
+            if isinstance(kind, type) and kind.__module__ == random_initializers.__name__:
+                patch.setattr(kind, "__call__", lambda self, shape, dtype=None: np.zeros(shape, dtype or "float32"))
+        patch.setattr(random, "drawn", lambda sample, shape: jnp.zeros(shape, "float32"))
+        yield keras
+
+
+@pytest.fixture(autouse=True, name="_compiled_fast")
+def compiled_fast() -> Iterator[None]:
+    """Programs are compiled in a third of the time, to slower ones: each is run a few times only."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def both(make: Callable[[ModuleType], Any]) -> tuple[Any, Any]:
+    """What ``make`` makes of this library and of Keras, with the same weights."""
+    with undrawn() as keras:
+        theirs = make(keras)
+        theirs.set_weights(values(theirs.weights))
+        ours = make(verax)
+    ours.set_weights(theirs.get_weights())
+    return ours, theirs
+
+
+def assert_predicts_alike(ours: Any, theirs: Any, x: np.ndarray) -> None:
+    """The same outputs."""
+    with oracle():
+        expected = theirs.predict(x, verbose=0)
+    found = ours.predict(x, verbose=0)
+    assert found.shape == expected.shape
+    assert_close(found, expected)
+
+
+def values(weights: Any) -> list[np.ndarray]:
+    """Values for weights, by their names: kernels that keep the scale, and norms that do something."""
+    rng = np.random.default_rng(0)
+    return [_value(rng, w.name, tuple(w.shape)).astype("float32") for w in weights]
+
+
+def _value(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    if "kernel" in name:
+        inputs = np.prod(shape[:2]) if len(shape) == 4 and shape[-1] == 1 else np.prod(shape[:-1])
+        return rng.normal(size=shape) * np.sqrt(1 / inputs)
+    if name in ("gamma", "moving_variance", "variance"):
+        return rng.uniform(0.7, 1.4, shape)
+    return rng.normal(size=shape) * 0.1
+
+
+def assert_close(ours: Any, theirs: Any, tolerance: float = 1e-5) -> None:
+    """Equal, relative to the largest value."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * max(float(np.abs(theirs).max()), 1e-3))
+
+
+def assert_trains_alike(ours: Any, theirs: Any, x: np.ndarray, y: np.ndarray, batch_size: int = 8) -> None:
+    """The same loss, weights and moving averages after an epoch of SGD, with all dropout off on both sides."""
+    arguments = {"batch_size": batch_size, "shuffle": False, "verbose": 0}
+    before = ours.get_weights()
+    with oracle() as keras:
+        for layer in theirs.layers:
+            if isinstance(layer, keras.layers.Dropout):
+                layer.rate = 0.0
+        theirs.compile(keras.optimizers.SGD(_LEARNING_RATE), "sparse_categorical_crossentropy")
+        expected = theirs.fit(x, y, **arguments).history["loss"]
+    ours.compile(verax.optimizers.SGD(_LEARNING_RATE), "sparse_categorical_crossentropy")
+    found = ours.fit(x, y, **arguments, mode={"dropout": "infer"}).history["loss"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    for variable, was, now, then in zip(ours.weights, before, ours.get_weights(), theirs.get_weights(), strict=True):
+        assert_close(now, then)
+        if variable.trainable:
+            moved = max(float(np.abs(then - was).max()), 1e-5)
+            assert_close((now - was) / moved, (then - was) / moved, 1e-2)
