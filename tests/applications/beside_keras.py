@@ -16,9 +16,16 @@ import verax
 from tests.oracle import oracle
 from verax.initializers import random
 
-__all__ = ["assert_predicts_alike", "assert_trains_alike", "both", "undrawn", "values"]
+__all__ = ["assert_predicts_alike", "assert_reads_alike", "assert_trains_alike", "both", "images", "undrawn", "values"]
 
-_LEARNING_RATE = 1e-4  # batch normalization of few values makes rounding grow from step to step where steps are long
+
+def images(count: int, side: int) -> np.ndarray:
+    """Images between -1 and 1 of a few large patches.
+
+    Noise would look alike after some layers, and batch normalization blow up what little tells images apart: rounding.
+    """
+    patches = np.random.default_rng(0).uniform(-1, 1, (count, 4, 4, 3))
+    return np.kron(patches, np.ones((1, side // 4, side // 4, 1))).astype("float32")
 
 
 @contextmanager
@@ -29,8 +36,8 @@ def undrawn() -> Iterator[ModuleType]:
 
         for kind in vars(random_initializers).values():
             if isinstance(kind, type) and kind.__module__ == random_initializers.__name__:
-                patch.setattr(kind, "__call__", lambda self, shape, dtype=None: np.zeros(shape, dtype or "float32"))
-        patch.setattr(random, "drawn", lambda sample, shape: jnp.zeros(shape, "float32"))
+                patch.setattr(kind, "__call__", lambda self, shape, dtype=None: np.zeros(shape, dtype))
+        patch.setattr(random, "drawn", lambda sample, shape: jnp.zeros(shape))
         yield keras
 
 
@@ -82,21 +89,36 @@ def assert_close(ours: Any, theirs: Any, tolerance: float = 1e-5) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * max(float(np.abs(theirs).max()), 1e-3))
 
 
-def assert_trains_alike(ours: Any, theirs: Any, x: np.ndarray, y: np.ndarray, batch_size: int = 8) -> None:
-    """The same loss, weights and moving averages after an epoch of SGD, with all dropout off on both sides."""
-    arguments = {"batch_size": batch_size, "shuffle": False, "verbose": 0}
+def assert_trains_alike(ours: Any, theirs: Any, x: np.ndarray, y: np.ndarray, learning_rate: float = 1e-4) -> None:
+    """The same loss, weights and moving averages after three steps of SGD, with all dropout off on both sides.
+
+    Here by running dropout as in inference, in Keras by rates of 0: what is drawn differs.
+    """
+    arguments = {"batch_size": len(x) // 3, "shuffle": False, "verbose": 0}
     before = ours.get_weights()
     with oracle() as keras:
         for layer in theirs.layers:
             if isinstance(layer, keras.layers.Dropout):
                 layer.rate = 0.0
-        theirs.compile(keras.optimizers.SGD(_LEARNING_RATE), "sparse_categorical_crossentropy")
+        theirs.compile(keras.optimizers.SGD(learning_rate), "sparse_categorical_crossentropy")
         expected = theirs.fit(x, y, **arguments).history["loss"]
-    ours.compile(verax.optimizers.SGD(_LEARNING_RATE), "sparse_categorical_crossentropy")
+    ours.compile(verax.optimizers.SGD(learning_rate), "sparse_categorical_crossentropy")
     found = ours.fit(x, y, **arguments, mode={"dropout": "infer"}).history["loss"]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    for variable, was, now, then in zip(ours.weights, before, ours.get_weights(), theirs.get_weights(), strict=True):
+    for was, now, then in zip(before, ours.get_weights(), theirs.get_weights(), strict=True):
         assert_close(now, then)
-        if variable.trainable:
-            moved = max(float(np.abs(then - was).max()), 1e-5)
-            assert_close((now - was) / moved, (then - was) / moved, 1e-2)
+        # What is rounded grows a thousandfold on its way through as many norms and back; a wrong term is not of 3%.
+        rounding = 4 * np.finfo(np.float32).eps * float(np.abs(was).max())
+        np.testing.assert_allclose(now - was, then - was, rtol=0, atol=3e-2 * np.abs(then - was).max() + rounding)
+
+
+def assert_reads_alike(ours: Any, theirs: Any, x: np.ndarray | None = None) -> None:
+    """Each library makes the other's network of its JSON; and both predict what the first one does, of ``x``."""
+    with undrawn() as keras:
+        there, here = keras.models.model_from_json(ours.to_json()), verax.models.model_from_json(theirs.to_json())
+        for model in (there, here):
+            assert [layer.name for layer in model.layers] == [layer.name for layer in ours.layers]
+            model.set_weights(ours.get_weights())
+        if x is not None:
+            assert_predicts_alike(ours, there, x)
+            assert_predicts_alike(here, there, x)
