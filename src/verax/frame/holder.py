@@ -179,7 +179,7 @@ class Holder:
             config["dtype"] = self._core.policy
         if self._core.trainable is not config.get("trainable", True) and (every or "trainable" in takes):
             config["trainable"] = self._core.trainable
-        return {"name": self.name, **described(config)}
+        return {**described(config), "name": self.name}  # which may have been found for a name=None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Any:

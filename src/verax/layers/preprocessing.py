@@ -41,6 +41,10 @@ class Rescaling(Layer):
         x = x.astype(self.compute_dtype)
         return x * self._placed(self.scale, x) + self._placed(self.offset, x)
 
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; the offset where it was not given, too, since Keras does not read without."""
+        return {"offset": 0.0, **super().get_config()}
+
     @staticmethod
     def _placed(value: Any, x: jax.Array) -> jax.Array:
         array = jnp.asarray(np.asarray(value, np.float32), x.dtype)
