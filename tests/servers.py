@@ -16,10 +16,13 @@ class Seen(list[tuple[str, str, dict[str, str], bytes]]):
 
 
 @contextmanager
-def serving(files: Mapping[str, bytes] | None = None, *, status: int = 200, cut: int = 0) -> Iterator[Seen]:
+def serving(
+    files: Mapping[str, bytes] | None = None, *, status: int = 200, cut: int = 0, ranges: bool = False
+) -> Iterator[Seen]:
     """Serve files by their paths; other paths get ``status`` (404 for GET).
 
     ``cut``: so many bytes at the end of each file are promised and not sent.
+    ``ranges``: whether a part can be asked for.
     """
     seen = Seen()
     held = dict(files or {})
@@ -28,10 +31,15 @@ def serving(files: Mapping[str, bytes] | None = None, *, status: int = 200, cut:
         def do_GET(self) -> None:
             body = held.get(self.path)
             seen.append(("GET", self.path, dict(self.headers), b""))
-            self.send_response(404 if body is None else 200)
-            self.send_header("Content-Length", str(len(body or b"")))
+            code, first = 404 if body is None else 200, 0
+            if ranges and body is not None and "Range" in self.headers:
+                first = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+                code = 206 if first < len(body) else 416
+            sent = (body or b"")[first:]
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(sent)))
             self.end_headers()
-            self.wfile.write((body or b"")[: len(body or b"") - cut])
+            self.wfile.write(sent[: len(sent) - cut])
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))

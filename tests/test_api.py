@@ -91,9 +91,9 @@ FAMILIES = {
 }
 
 
-#: What several members are made of, and nobody uses by itself.
-INNER = {"Adapting", "Cell", "CellLayer", "ConvLSTMCell", "ForgetBias", "FunctionMetric", "IndexLookup", "LossMetric",
-         "OnHost", "PairedLoss"}  # fmt: skip
+INNER = {"Adapting", "Cell", "CellLayer", "ConvLSTMCell", "CustomScaleLayer", "ForgetBias", "FunctionMetric",
+         "GroupedQueryAttention", "IndexLookup", "LayerScale", "LossMetric", "OnHost", "PairedLoss",
+         "StochasticDepth"}  # fmt: skip
 
 
 @pytest.mark.parametrize("room", FAMILIES)

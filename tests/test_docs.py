@@ -79,8 +79,9 @@ def _near(shown: str, printed: str) -> bool:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_what_a_page_says_runs(page: Path):
+def test_what_a_page_says_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     clear_session()  # automatic layer names, as in a fresh interpreter
+    monkeypatch.chdir(tmp_path)  # where a page writes files
     names: dict[str, object] = {"__name__": page.stem}
     printed = ""
     for block in blocks(page):

@@ -38,8 +38,9 @@ HOUSE = {
     "callbacks": ("errors", "ledger", "frame"),
     # Forms of files: plain arrays and bytes.
     "formats": ("errors", "frame"),
+    "export": ("errors", "_version", "frame", "layers", "engine", "formats"),
     "model": ("errors", "ledger", "frame", "ops", "losses", "metrics", "optimizers", "layers", "engine", "data",
-              "callbacks", "formats"),
+              "callbacks", "formats", "export", "_version"),
     # The edges: other names, data to try things on.
     "config": ("errors", "frame", "engine"),
     "backend": ("errors", "frame", "ops", "config"),
@@ -50,7 +51,7 @@ HOUSE = {
     "models": ("model",),
     "distribution": ("errors", "frame"),
     "wrappers": ("errors", "models"),
-    "saving": ("frame", "losses", "metrics", "models", "optimizers"),
+    "saving": ("formats", "frame", "losses", "metrics", "model", "models", "optimizers"),
     "utils": ("errors", "frame", "layers", "callbacks", "model", "saving"),
     "applications": ("errors", "frame", "activations", "initializers", "ops", "layers", "model", "utils"),
     "datasets": ("errors", "utils"),
@@ -58,7 +59,7 @@ HOUSE = {
     "testing": ("errors", "ledger", "frame", "losses", "metrics"),
     # The front door opens the rooms lazily; for type checkers it names them all.
     "verax": (),
-    "cli": ("verax", "errors", "ledger"),
+    "cli": ("verax", "errors", "formats", "ledger"),
     "__main__": ("cli",),
 }  # fmt: skip
 HOUSE["verax"] = tuple(HOUSE)[: tuple(HOUSE).index("verax")]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         distribution,
         dtype_policies,
         errors,
+        export,
         initializers,
         layers,
         ledger,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         wrappers,
     )
     from verax._version import version
+    from verax.export import load_exported
     from verax.frame.frame import load_values, pure, values
     from verax.frame.lift import lift
     from verax.frame.mode import Mode, ModeMap
@@ -70,6 +72,7 @@ _ROOMS = (
     "distribution",
     "dtype_policies",
     "errors",
+    "export",
     "initializers",
     "layers",
     "ledger",
@@ -111,6 +114,7 @@ _NAMES = {
     "device": "verax.frame.scopes",
     "explain": "verax.ledger",
     "lift": "verax.frame.lift",
+    "load_exported": "verax.export",
     "load_values": "verax.frame.frame",
     "name_scope": "verax.frame.scopes",
     "pure": "verax.frame.frame",

@@ -1,8 +1,9 @@
-"""The ``verax`` command: ``verax demo`` trains a small network on real digits and says what each number measured."""
+"""The ``verax`` command: ``demo`` trains a network on real digits, ``inspect`` says what a file of a model holds."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import textwrap
@@ -10,17 +11,21 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import verax  # a command is the outermost edge: it uses the public names, which open as they are needed
+from verax.formats import inspecting, showing
 
 if TYPE_CHECKING:
     from verax.ledger.reading import Reading
 
-__all__ = ["demo", "main"]
+__all__ = ["demo", "inspect", "main"]
 
 _INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 0, 1 for an error of Verax, 2 for a wrong argument, 130 for Ctrl-C.
+    """Run the command and return its exit status.
+
+    It is 0; 1 for an error of Verax, or a file in which ``inspect`` finds something unsafe; 2 for a wrong argument; 130
+    for Ctrl-C.
 
     Args:
         arguments: The words after ``verax``; those of the process when None.
@@ -31,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
+        if asked.command == "inspect":
+            return inspect(asked.file, as_json=asked.json)
         demo(epochs=asked.epochs, seed=asked.seed)
     except verax.errors.VeraxError as error:
         print(error, file=sys.stderr)
@@ -39,6 +46,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\nStopped.", file=sys.stderr)
         return _INTERRUPTED
     return 0
+
+
+def inspect(file: str, *, as_json: bool = False) -> int:
+    """Print what a file of a model holds; the exit status, which is 1 where something in it is unsafe.
+
+    Args:
+        file: The file.
+        as_json: Whether to print it for machines.
+    """
+    report = inspecting.inspect_file(file)
+    if as_json:
+        print(json.dumps(report, indent=2, default=str))
+    else:
+        showing.show(report)
+    return 0 if report["safe"] else 1
 
 
 def demo(epochs: int = 10, seed: int = 0) -> None:
@@ -104,6 +126,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     shown.add_argument("--epochs", type=int, default=10, metavar="N", help="epochs to train (default: 10)")
     shown.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the run (default: 0)")
+    looked = commands.add_parser(
+        "inspect",
+        help="say what a file of a model holds",
+        description="Say what a file holds, without making the model and without running anything of it: .keras, "
+        ".weights.h5, .h5, .safetensors, .npz, and files that model.export wrote. Exit status 1: it cannot be read, "
+        "or something in it is unsafe.",
+    )
+    looked.add_argument("file", metavar="FILE", help="the file")
+    looked.add_argument("--json", action="store_true", help="all of it, for machines")
     return parser
 
 

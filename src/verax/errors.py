@@ -6,11 +6,13 @@
      ├─ InputError (ValueError)            something a person passed cannot be used
      │   ├─ ShapeError                     a rank, a feature count or a shape does not fit
      │   ├─ DtypeError (TypeError)         a dtype does not fit
-     │   ├─ DataError                      rows: empty, of unequal number, NaN, a label out of range
+     │   ├─ DataError                      rows: empty, of unequal number, NaN, a label out of range; a damaged file
+     │   │   └─ MissingFileError (FileNotFoundError)
      │   ├─ UnknownNameError (LookupError) a string that names nothing; the nearest names are given
      │   └─ GraphError                     symbolic tensors that do not form one graph
      ├─ StateError (RuntimeError)          the right call at the wrong time
      │   ├─ NotBuiltError                  weights do not exist yet
+     │   ├─ NotCalledError (AttributeError) a layer stands in no graph
      │   ├─ NotCompiledError               ``compile`` was not called
      │   ├─ FrozenError (AttributeError)   the configuration of a built layer was to be changed
      │   └─ FrameError                     a layer was used where its frame cannot follow
@@ -36,7 +38,9 @@ __all__ = [
     "GraphError",
     "InputError",
     "MissingExtraError",
+    "MissingFileError",
     "NotBuiltError",
+    "NotCalledError",
     "NotCompiledError",
     "ShapeError",
     "StateError",
@@ -95,6 +99,10 @@ class DataError(InputError):
     """Rows that cannot be used: none, of unequal number, NaN, a label out of range."""
 
 
+class MissingFileError(DataError, FileNotFoundError):
+    """No file has that name."""
+
+
 class UnknownNameError(InputError, LookupError):
     """A string that names nothing.
 
@@ -133,6 +141,10 @@ class StateError(VeraxError, RuntimeError):
 
 class NotBuiltError(StateError):
     """Weights do not exist yet."""
+
+
+class NotCalledError(StateError, AttributeError):
+    """A layer has not been called on a symbolic tensor."""
 
 
 class NotCompiledError(StateError):

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import verax
+from tests.applications.side_by_side import near, undrawn
 from tests.oracle import oracle
-from verax.initializers import random
 
 __all__ = [
     "assert_predicts_alike",
@@ -23,7 +21,6 @@ __all__ = [
     "both",
     "images",
     "pair",
-    "undrawn",
     "values",
 ]
 
@@ -35,19 +32,6 @@ def images(count: int, side: int) -> np.ndarray:
     """
     patches = np.random.default_rng(0).uniform(-1, 1, (count, 4, 4, 3))
     return np.kron(patches, np.ones((1, side // 4, side // 4, 1))).astype("float32")
-
-
-@contextmanager
-def undrawn() -> Iterator[ModuleType]:
-    """Keras; weights start at zero there and here: compiling what draws them would take longer than all else."""
-    with oracle() as keras, pytest.MonkeyPatch.context() as patch:
-        from keras.src.initializers import random_initializers
-
-        for kind in vars(random_initializers).values():
-            if isinstance(kind, type) and kind.__module__ == random_initializers.__name__:
-                patch.setattr(kind, "__call__", lambda self, shape, dtype=None: np.zeros(shape, dtype))
-        patch.setattr(random, "drawn", lambda sample, shape: jnp.zeros(shape))
-        yield keras
 
 
 @pytest.fixture(autouse=True, name="_compiled_fast")
@@ -77,7 +61,7 @@ def assert_predicts_alike(ours: Any, theirs: Any, x: np.ndarray) -> None:
         expected = theirs.predict(x, verbose=0)
     found = ours.predict(x, verbose=0)
     assert np.ptp(expected, axis=0).max() > 1e-2 * np.abs(expected).max(), "the outputs do not depend on the images"
-    assert_close(found, expected)
+    near(found, expected)
 
 
 def pair(name: str, *, gain: float = 2.0, **arguments: Any) -> tuple[Any, Any]:
@@ -101,12 +85,6 @@ def _value(rng: np.random.Generator, path: str, shape: tuple[int, ...], gain: fl
     return rng.normal(size=shape) * 0.1
 
 
-def assert_close(ours: Any, theirs: Any, tolerance: float = 1e-5) -> None:
-    """Equal, relative to the largest value."""
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * max(float(np.abs(theirs).max()), 1e-3))
-
-
 def assert_trains_alike(ours: Any, theirs: Any, x: np.ndarray, y: np.ndarray, learning_rate: float = 1e-4) -> None:
     """The same loss, weights and moving averages after three steps of SGD, with all dropout off on both sides.
 
@@ -124,7 +102,7 @@ def assert_trains_alike(ours: Any, theirs: Any, x: np.ndarray, y: np.ndarray, le
     found = ours.fit(x, y, **arguments, mode={"dropout": "infer"}).history["loss"]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     for was, now, then in zip(before, ours.get_weights(), theirs.get_weights(), strict=True):
-        assert_close(now, then)
+        near(now, then)
         # Rounding grows a thousandfold on its way through as many norms and back; a wrong term is more than 3%.
         rounding = 4 * np.finfo(np.float32).eps * float(np.linalg.norm(was))
         assert np.linalg.norm(now - then) <= 3e-2 * np.linalg.norm(then - was) + rounding

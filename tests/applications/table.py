@@ -2,10 +2,11 @@
 
     python -m tests.applications.table
 
-A row has the function's arguments and defaults; and of the network with its head and of the one without, the output's
-shape, the numbers of parameters, and four hexadecimal digits for each layer: of its class, its name, the shapes of its
-outputs and of its weights; all those of the headless one hashed again. Weights start at zero on both sides: nothing
-here depends on their values.
+A row has the function's arguments and defaults; the name, the address and the hash of its two files of weights; the
+layers with ImageNet's weights, where they are not those without; and of the network with its head and of the one
+without, the output's shape, the numbers of parameters, and four hexadecimal digits for each layer: of its class, its
+name, the shapes of its outputs and of its weights (all those of the headless one hashed again). Weights start at zero
+on both sides: nothing here depends on their values.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
-from tests.oracle import oracle
+from tests.applications.side_by_side import undrawn
 
-__all__ = ["DIGITS", "TABLE", "digits", "lines", "row", "rows"]
+__all__ = ["DIGITS", "TABLE", "asked_for", "digits", "lines", "row", "rows", "short"]
 
 TABLE = Path(__file__).with_name("table.json")
 #: So many digits tell of one layer.
@@ -88,22 +90,50 @@ def row(function: Any, library: Any, parts: Sequence[str] = ("whole", "bare")) -
         arguments = {} if part == "whole" else {"include_top": False, "pooling": "avg"}
         found[part] = one(function(weights=None, **arguments))
     if "bare" in parts:
-        found["bare"]["layers"] = hashlib.sha256(found["bare"]["layers"].encode()).hexdigest()[:16]
+        found["bare"]["layers"] = short(found["bare"]["layers"])
     return found
+
+
+def short(layers: str) -> str:
+    """The digits of all layers as one number."""
+    return hashlib.sha256(layers.encode()).hexdigest()[:16]
+
+
+class Fetched(Exception):  # noqa: N818 (what happened, and no error)
+    """In the place of a download."""
+
+
+def asked_for(patch: pytest.MonkeyPatch, holder: Any, function: Any, **arguments: Any) -> list[str | None]:
+    """Name, address and hash of the file that a function asks for where nothing has been fetched."""
+
+    def get(fname: str, origin: str, *, cache_subdir: str, file_hash: str | None = None) -> str:
+        assert cache_subdir == "models"
+        raise Fetched(fname, origin, file_hash)
+
+    with patch.context() as inner:
+        inner.setattr(holder, "get_file", get)
+        with pytest.raises(Fetched) as caught:
+            function(weights="imagenet", **arguments)
+    return list(caught.value.args)
 
 
 def main() -> None:
     """Write the table from real Keras."""
-    with oracle() as keras:
-        from keras.src.initializers import random_initializers
+    with undrawn() as keras, pytest.MonkeyPatch.context() as patch:
+        from keras.src.utils import file_utils
 
-        for kind in vars(random_initializers).values():
-            if isinstance(kind, type) and kind.__module__ == random_initializers.__name__:
-                kind.__call__ = lambda self, shape, dtype=None: np.zeros(shape, dtype or "float32")
-        names = sorted(n for n in dir(keras.applications) if n[0].isupper())
         found: dict[str, Any] = {}
-        for name in names:
-            found[name] = row(getattr(keras.applications, name), keras)
+        for name in sorted(n for n in dir(keras.applications) if n[0].isupper()):
+            function = getattr(keras.applications, name)
+            found[name] = row(function, keras)
+            found[name]["files"] = [asked_for(patch, file_utils, function, include_top=top) for top in (True, False)]
+            with patch.context() as inner:
+                inner.setattr(file_utils, "get_file", lambda *args, **kwargs: "")
+                inner.setattr(keras.Model, "load_weights", lambda *args, **kwargs: None)
+                keras.utils.clear_session(free_memory=False)
+                pretrained = digits(function(weights="imagenet"))
+            if pretrained != found[name]["whole"]["layers"]:
+                found[name]["pretrained"] = short(pretrained)
             print(f"{name:20}{found[name]['whole']['parameters']:>14,}", flush=True)
     text = ",\n".join(f' "{name}": {json.dumps(found[name])}' for name in found)
     TABLE.write_text(f"{{\n{text}\n}}\n")

@@ -18,8 +18,8 @@ from tests.applications.beside_keras import (
     compiled_fast,
     images,
     pair,
-    undrawn,
 )
+from tests.applications.side_by_side import undrawn
 from verax import applications
 from verax.applications import building, efficientnet, efficientnet_v2
 from verax.errors import ShapeError

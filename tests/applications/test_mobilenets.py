@@ -15,8 +15,8 @@ from tests.applications.beside_keras import (
     compiled_fast,
     images,
     pair,
-    undrawn,
 )
+from tests.applications.side_by_side import undrawn
 from verax import applications
 from verax.applications.building import WeightFile
 from verax.errors import InputError, ShapeError, UnknownNameError, VeraxWarning

@@ -4,36 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax.numpy as jnp
 import pytest
 
 import verax
 from tests.applications import table
+from tests.applications.side_by_side import undrawn
 from tests.oracle import oracle
 from verax import applications
-from verax.initializers import random
 
 TABLE = table.rows()
 #: The smallest of each family: these are compared without their heads, too.
 # fmt: off
-BARE = {"ConvNeXtTiny", "DenseNet121", "EfficientNetB0", "EfficientNetV2B0", "InceptionResNetV2", "InceptionV3", "MobileNet",
-        "MobileNetV2", "MobileNetV3Small", "NASNetMobile", "ResNet50", "ResNet50V2", "VGG16", "Xception"}
+BARE = {"ConvNeXtTiny", "DenseNet121", "EfficientNetB0", "EfficientNetV2B0", "InceptionResNetV2", "InceptionV3",
+        "MobileNet", "MobileNetV2", "MobileNetV3Small", "NASNetMobile", "ResNet50", "ResNet50V2", "VGG16", "Xception"}
 # fmt: on
 THERE = [name for name in TABLE if hasattr(applications, name)]
 
 
-@pytest.fixture
-def _undrawn(monkeypatch):
-    """Weights start at zero: nothing is drawn for them."""
-    monkeypatch.setattr(random, "drawn", lambda sample, shape: jnp.zeros(shape, "float32"))
-
-
-@pytest.mark.usefixtures("_undrawn")
 @pytest.mark.parametrize("name", THERE)
 def test_a_network_is_made_of_keras_layers(name: str):
     expected = TABLE[name]
     parts = ("whole", "bare") if name in BARE else ("whole",)
-    found: dict[str, Any] = table.row(getattr(applications, name), verax, parts)
+    with undrawn():
+        found: dict[str, Any] = table.row(getattr(applications, name), verax, parts)
     assert found["arguments"] == expected["arguments"]
     for key in parts:
         ours, theirs = found[key], expected[key]

@@ -79,7 +79,7 @@ def test_a_broken_file_and_other_names(tmp_path):
         model.load_weights(path)
     with pytest.raises(FileNotFoundError):
         model.load_weights(tmp_path / "none.npz")
-    with pytest.raises(InputError, match=r"w.npz"):
+    with pytest.raises(InputError, match=r".npz"):
         model.save_weights(tmp_path / "w.txt")
     with pytest.raises(InputError, match="exists"):
         model.save_weights(path, overwrite=False)

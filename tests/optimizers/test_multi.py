@@ -117,6 +117,15 @@ def test_a_function_chooses_too_and_no_parameter_may_be_left():
         MultiOptimizer(lambda path: "sgd").init(params)
 
 
+def test_a_function_that_makes_an_optimizer_each_time_is_asked_once_a_parameter():
+    ours = MultiOptimizer(lambda path: optimizers.SGD(0.5 if "head" in path else 0.25, momentum=0.5))
+    params = {path: jnp.asarray(v) for path, v in values(0).items()}
+    new, state = ours.update(params, ours.init(params), params)
+    ours.update(params, state, new)
+    np.testing.assert_allclose(new["head/bias"], 0.5 * params["head/bias"], rtol=1e-6)
+    assert len(ours.optimizers) == len(params)
+
+
 def test_decay_is_excluded_in_all_of_them():
     ours = MultiOptimizer(OptimizerMap(optimizers.SGD(1.0, weight_decay=0.5)))
     ours.exclude_from_weight_decay(var_names=["bias"])

@@ -210,6 +210,8 @@ def test_restarts_fall_on_their_steps(t_mul):
             assert float(jax.jit(theirs)(starts[1])) == pytest.approx(0.0, abs=1e-6)
 
 
-@pytest.mark.parametrize("module", ["", ".base", ".sgd", ".adam", ".rmsprop", ".schedules", ".transformations"])
+@pytest.mark.parametrize(
+    "module", ["", ".base", ".sgd", ".adam", ".rmsprop", ".schedules", ".slots", ".transformations"]
+)
 def test_examples(module):
     assert doctest.testmod(importlib.import_module("verax.optimizers" + module)).failed == 0

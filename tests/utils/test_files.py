@@ -118,6 +118,45 @@ def test_a_missing_page_and_a_wrong_file_are_errors_that_leave_nothing(tmp_path)
     assert os.listdir(tmp_path / "home/datasets") == []
 
 
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_download_goes_on_where_it_was_cut_off(tmp_path, ranges):
+    folder = tmp_path / "home/datasets"
+    with serving({"/f": HELD}, cut=4000) as seen, pytest.raises(DownloadError, match="6000 of 10000 bytes") as caught:
+        utils.get_file("f", f"{seen.address}/f", file_hash=SHA)
+    assert "goes on from there" in str(caught.value)
+    assert os.listdir(folder) == ["f.part"]
+    assert (folder / "f.part").read_bytes() == HELD[:6000]
+    with pytest.raises(DownloadError, match="refused"):
+        utils.get_file("f", f"{NOWHERE}/f", file_hash=SHA)
+    assert os.listdir(folder) == ["f.part"]  # a network that is down takes nothing away
+    with serving({"/f": HELD}, ranges=ranges) as seen:
+        path = utils.get_file("f", f"{seen.address}/f", file_hash=SHA)
+    assert seen[0][2]["Range"] == "bytes=6000-"
+    assert len(seen) == 1
+    assert Path(path).read_bytes() == HELD
+    assert os.listdir(folder) == ["f"]
+
+
+@pytest.mark.parametrize("part", [b"of another file", HELD + b"and more"], ids=["another file", "too long"])
+def test_a_part_of_another_file_is_not_gone_on_with(tmp_path, part):
+    folder = tmp_path / "home/datasets"
+    folder.mkdir(parents=True)
+    (folder / "f.part").write_bytes(part)
+    with serving({"/f": HELD}, ranges=True) as seen:
+        path = utils.get_file("f", f"{seen.address}/f", file_hash=SHA)
+        assert Path(path).read_bytes() == HELD
+        assert len(seen) == 2
+        (folder / "f").rename(folder / "f.part")
+        with pytest.raises(DownloadError, match="another file"):
+            utils.get_file("f", f"{seen.address}/f", file_hash="0" * 64)
+    assert os.listdir(folder) == []  # nothing to go on from
+    with serving({"/f": HELD}, ranges=True) as seen:
+        utils.get_file("f", f"{seen.address}/f")
+        (folder / "f").rename(folder / "f.part")
+        utils.get_file("f", f"{seen.address}/f")  # without a hash nothing says that it is the same file
+        assert [dict(headers).get("Range") for _, _, headers, _ in seen] == [None, None]
+
+
 @pytest.mark.parametrize("form", ["tar", "zip"])
 def test_archives_are_unpacked_once_into_keras_folders(tmp_path, form):
     held = tar(inner__a=b"a", inner__b=b"b") if form == "tar" else zipped({"inner/a": b"a", "inner/b": b"b"})

@@ -228,7 +228,7 @@ class Network:
             )
         if channels not in (1, 3):
             text = f"{self.asked} An image has 1 or 3 channels as a rule, and input_shape={shape} has {channels}."
-            warnings.warn(text, VeraxWarning, stacklevel=5)
+            warnings.warn(text, VeraxWarning, stacklevel=4)
         return shape
 
     def weights_from(self, files: WeightFiles) -> None:

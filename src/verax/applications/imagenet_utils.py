@@ -52,8 +52,8 @@ def preprocess_input(x: Any, data_format: str | None = None, mode: str = "caffe"
 
     >>> preprocess_input(np.full((1, 1, 3), 255, "uint8"), mode="tf").tolist()
     [[[1.0, 1.0, 1.0]]]
-    >>> preprocess_input(jnp.zeros((1, 1, 3)), mode="caffe").round(1).tolist()
-    [[[-103.9000015258789, -116.80000305175781, -123.69999694824219]]]
+    >>> preprocess_input(jnp.zeros((1, 1, 3)), mode="caffe").round().tolist()
+    [[[-104.0, -117.0, -124.0]]]
     """
     if mode not in _MODES:
         raise UnknownNameError.among("mode of preprocess_input", mode, _MODES)

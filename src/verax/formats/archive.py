@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from verax.errors import DataError
+from verax.errors import DataError, VeraxError
 
 __all__ = ["Archive", "Directory", "opened"]
 
@@ -111,6 +111,8 @@ class Archive:
     def _explained(self, member: str = "") -> Generator[None]:
         try:
             yield
+        except VeraxError:
+            raise
         except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, struct.error, RuntimeError,
                 NotImplementedError, OverflowError) as error:  # fmt: skip
             raise DataError(
@@ -187,9 +189,7 @@ class _Slice(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}[whence]
-        if base + offset < 0:
-            raise ValueError(f"no place {base + offset} in a file")
-        self._at = base + offset
+        self._at = max(0, base + offset)
         return self._at
 
     def readinto(self, buffer: Any) -> int:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import zlib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-import h5py
 import ml_dtypes
 import numpy as np
 
 from verax.errors import DataError, VeraxError
 
-__all__ = ["Contents", "Stored", "opened", "write"]
+__all__ = ["Attributes", "Contents", "Stored", "opened", "write"]
 
 #: No model has more; a file made to keep its reader busy may.
 _MOST_OBJECTS, _DEEPEST, _MOST_TEXT = 500_000, 64, 1 << 28
@@ -25,6 +24,45 @@ _FILTERS = {1, 2, 3, 32000}
 #: deflate makes nothing more than 1,032 times smaller.
 _GREATEST_RATIO = 1032
 _BFLOAT16, _CHECKSUM = "bfloat16", "crc32"
+
+
+def _library() -> Any:
+    """h5py, loaded when the first file is opened."""
+    import h5py
+
+    return h5py
+
+
+class Attributes(Mapping[str, Any]):
+    """What is noted beside a group or an array: read when it is asked for, since most of it never is."""
+
+    def __init__(self, source: str, path: str, thing: Any):
+        self._source, self._path, self._thing = source, path, thing
+
+    def __iter__(self) -> Iterator[str]:
+        with _explained(self._source, self._path):
+            return iter([str(key) for key in self._thing.attrs])
+
+    def __len__(self) -> int:
+        with _explained(self._source, self._path):
+            return len(self._thing.attrs)
+
+    def __contains__(self, key: object) -> bool:
+        with _explained(self._source, self._path):
+            return key in self._thing.attrs
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self:
+            raise KeyError(key)
+        with _explained(self._source, self._path):
+            at = self._thing.attrs.get_id(key)
+            what = f"{self._path!r} with the attribute {key!r}"
+            if _library().check_string_dtype(at.dtype) is None and at.dtype.kind not in "biufcS":
+                raise _refused(self._source, f"{what} of type {at.dtype}", "texts and numbers are read")
+            if _bytes(at.shape or (), at.dtype.itemsize) > _MOST_TEXT:
+                raise _refused(self._source, f"{what} of shape {at.shape}", "no text is so long")
+            value = self._thing.attrs[key]
+            return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
 @dataclass(frozen=True)
@@ -69,7 +107,7 @@ class Contents:
     """
 
     name: str
-    groups: dict[str, dict[str, Any]]
+    groups: dict[str, Attributes]
     arrays: dict[str, Stored]
 
     def below(self, path: str) -> dict[str, Stored]:
@@ -101,7 +139,7 @@ def opened(source: str | os.PathLike[str] | IO[bytes], name: str | None = None) 
             path = getattr(source, "name", None)
             # Through h5py's own driver where it is a plain file: Python is not asked for each block then.
             plain = isinstance(path, str) and os.path.isfile(path) and os.path.getsize(path) == length
-            file = stack.enter_context(h5py.File(path if plain else source, "r"))
+            file = stack.enter_context(_library().File(path if plain else source, "r"))
             contents = _Walk(name, length).contents(file)
         yield contents
 
@@ -110,7 +148,7 @@ def write(
     file: IO[bytes], arrays: Mapping[str, np.ndarray[Any, Any]], groups: Mapping[str, Mapping[str, Any]] | None = None
 ) -> None:
     """Write arrays, path -> array, and groups, path -> attributes, as HDF5; each array with its checksum."""
-    with h5py.File(file, "w", libver=("earliest", "v110")) as opened_file:
+    with _library().File(file, "w", libver=("earliest", "v110")) as opened_file:
         root = cast("Any", opened_file)
         for path, attributes in (groups or {}).items():
             group = root.require_group(path) if path else root
@@ -135,11 +173,12 @@ class _Walk:
         self.found = Contents(name, {}, {})
 
     def contents(self, file: Any) -> Contents:
+        h5py = _library()
         waiting: list[tuple[str, Any, int]] = [("", file, 0)]
         while waiting:
             path, group, depth = waiting.pop()
             self.note(path, group, depth)
-            self.found.groups[path] = self.attributes(path, group)
+            self.found.groups[path] = Attributes(self.name, path, group)
             for key in group:
                 below = f"{path}/{key}" if path else str(key)
                 link: Any = group.get(key, getlink=True)
@@ -157,7 +196,7 @@ class _Walk:
         return self.found
 
     def note(self, path: str, thing: Any, depth: int) -> None:
-        place = cast("Any", h5py).h5o.get_info(thing.id).addr
+        place = _library().h5o.get_info(thing.id).addr
         if place in self.seen:
             raise self.refused(f"{path!r}, which stands elsewhere in it too", "each part of a model is kept once")
         self.seen.add(place)
@@ -165,8 +204,9 @@ class _Walk:
             raise self.refused("more parts, or deeper ones, than any model", "it would only keep its reader busy")
 
     def array(self, path: str, dataset: Any) -> Stored:
-        attributes, dtype = self.attributes(path, dataset), dataset.dtype
-        if dtype.kind == "V" and dtype.itemsize == 2 and attributes.get("dtype") == _BFLOAT16:
+        attributes: Mapping[str, Any] = Attributes(self.name, path, dataset)
+        dtype: Any = dataset.dtype
+        if dtype.str[1:] == "V2" and attributes.get("dtype") == _BFLOAT16:
             dtype = np.dtype(ml_dtypes.bfloat16)
         elif dtype.kind not in "biufcS":
             raise self.refused(f"{path!r} of type {dtype}", "arrays of numbers are read")
@@ -185,21 +225,8 @@ class _Walk:
             raise self.refused(f"{path!r} of shape {shape} in {stored:,} bytes", "so many numbers are not in the file")
         return Stored(path, shape, dtype, size, attributes, self.name, dataset)
 
-    def attributes(self, path: str, thing: Any) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key in thing.attrs:
-            at = thing.attrs.get_id(key)
-            text = h5py.check_string_dtype(at.dtype) is not None
-            if not text and at.dtype.kind not in "biufcS":
-                raise self.refused(f"{path!r} with the attribute {key!r} of type {at.dtype}", "texts and numbers are")
-            if _bytes(at.shape or (), at.dtype.itemsize) > _MOST_TEXT:
-                raise self.refused(f"{path!r} with the attribute {key!r} of shape {at.shape}", "no text is so long")
-            value = thing.attrs[key]
-            found[str(key)] = value.decode("utf-8") if isinstance(value, bytes) else value
-        return found
-
     def refused(self, received: str, because: str) -> DataError:
-        return DataError(f"{self.name} was to be read.", received=received, because=because)
+        return _refused(self.name, received, because)
 
 
 def _bytes(shape: tuple[int, ...], itemsize: int) -> int:
@@ -212,6 +239,10 @@ def _bytes(shape: tuple[int, ...], itemsize: int) -> int:
 def _checksum(array: np.ndarray[Any, Any]) -> int:
     bits: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     return zlib.crc32(bits)
+
+
+def _refused(name: str, received: str, because: str) -> DataError:
+    return DataError(f"{name} was to be read.", received=received, because=because)
 
 
 def _damaged(name: str, received: str) -> DataError:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from verax.errors import InputError, ShapeError, VeraxError
+from verax.errors import DtypeError, InputError, ShapeError, VeraxError
 from verax.frame.mode import Mode
 from verax.frame.policy import is_float
 
@@ -182,7 +182,14 @@ def _check_spec(layer: Layer, frame: Frame, inputs: Any) -> None:
         if spec.min_ndim is not None and len(shape) < spec.min_ndim:
             because = f"it needs at least {spec.min_ndim} axes (the first is the batch), and this has {len(shape)}"
             raise ShapeError(called, received=received, because=because, do=_advice_on_rank(spec.min_ndim - len(shape)))
-        for axis, size in spec.axes.items():
+        if spec.max_ndim is not None and len(shape) > spec.max_ndim:
+            because = f"it takes at most {spec.max_ndim} axes (the first is the batch), and this has {len(shape)}"
+            raise ShapeError(called, received=received, because=because, do=_advice_on_rank(spec.max_ndim - len(shape)))
+        if spec.dtype is not None and leaf.dtype.name != jnp.dtype(spec.dtype).name:
+            because = f"it needs {jnp.dtype(spec.dtype).name}"
+            raise DtypeError(called, received=received, because=because, do="Cast the input.")
+        sizes = {axis: size for axis, size in enumerate(spec.shape or ()) if size is not None}
+        for axis, size in {**sizes, **spec.axes}.items():
             if shape[axis] != size and shape[axis] not in frame.unknown:
                 raise ShapeError(
                     called,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import get_opaque_trace_state
 
 from verax.errors import FrameError, InputError, NotBuiltError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from verax.frame.layer import Layer
     from verax.frame.variable import Variable
 
-__all__ = ["Frame", "Outcome", "call", "load_values", "pure", "values"]
+__all__ = ["Frame", "Outcome", "call", "load_values", "pure", "put", "values"]
 
 
 @dataclass
@@ -82,6 +83,8 @@ class Frame:
                 because="no layer of the model holds it, so its value would be baked into the compiled program",
                 do="Make it with self.add_weight(...), or keep it in an attribute of the layer.",
             )
+        if isinstance(value, np.ndarray):  # put off: see values_later
+            value = jnp.zeros(value.shape, value.dtype)
         if variable.autocast and self.stack and is_float(value.dtype):
             return value.astype(self.stack[-1][0].compute_dtype)
         return value
@@ -357,6 +360,11 @@ def load_values(layer: Layer, *tables: Mapping[str, Any]) -> None:
                     because=f"the layer has {have}",
                 )
             pairs.append((by_path[path], value))
+    put(pairs)
+
+
+def put(pairs: Iterable[tuple[Variable, Any]]) -> None:
+    """Set variables to values of their shapes."""
     scope = stateless.get()
     for variable, value in pairs:
         if scope is not None:

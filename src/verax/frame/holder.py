@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -39,6 +40,7 @@ class Core:
     variables: list[Variable] = field(default_factory=list)
     declared_shape: tuple[int | None, ...] | None = None
     activity_regularizer: Callable[[Any], Any] | None = None
+    first_call: dict[str, Any] | None = None  # the symbolic tensors of its first place in a graph
     remat: Any = None  # the RematScope by which it is recomputed, if any
 
 
@@ -63,6 +65,8 @@ class Holder:
     _is_verax_layer: ClassVar[bool] = True
     #: Attributes of subclasses of this base that hold no layers, or whose layers ``children`` lists itself.
     _apart: ClassVar[frozenset[str]] = frozenset({"_core"})
+    #: Attributes that have other names in Keras' files.
+    _in_files: ClassVar[Mapping[str, str]] = {}
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         layer = super().__new__(cls)
@@ -179,7 +183,8 @@ class Holder:
             config["dtype"] = self._core.policy
         if self._core.trainable is not config.get("trainable", True) and (every or "trainable" in takes):
             config["trainable"] = self._core.trainable
-        return {**described(config), "name": self.name}  # which may have been found for a name=None
+        config.pop("name", None)  # an automatic name, too, where name=None was passed
+        return {"name": self.name, **described(config)}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Any:
@@ -212,6 +217,24 @@ class Holder:
                 else:
                     yield (held.name if held._core.named else key), key, held
 
+    def stored_parts(self) -> Iterator[tuple[str, Any]]:
+        """(name, layer or list, tuple or dict) of what attributes and a person's properties hold, as Keras' files
+        have it: in alphabetical order, private ones last."""
+        names = self._in_files
+        held = {names.get(k, k): v for k, v in vars(self).items() if k in names or k not in self._apart}
+        held.update(self._listed_parts())
+        for name in _properties(type(self)):
+            with contextlib.suppress(Exception):  # a property may need what is not there yet
+                held.setdefault(name, getattr(self, name))
+        for name in sorted(held, key=lambda name: f"~{name}" if name.startswith("_") else name):
+            value = held[name]
+            if isinstance(value, (Holder, list, tuple, Mapping)):
+                yield name, value
+
+    def _listed_parts(self) -> dict[str, Any]:
+        """Further parts that Keras' files know by a name."""
+        return {}
+
     def rebuildable(self) -> dict[str, Any]:
         """What ``unbuild`` needs to undo a build that failed."""
         return {"attributes": dict(vars(self)), "variables": list(self._core.variables)}
@@ -241,6 +264,14 @@ class Holder:
                 do="Keep values in a variable: add_weight(trainable=False), then variable.assign(value).",
             )
         object.__setattr__(self, name, value)
+
+
+@functools.cache
+def _properties(cls: type[Any]) -> tuple[str, ...]:
+    """Properties, and objects among class attributes, of classes that are not of Verax."""
+    own = [base for base in cls.__mro__ if base.__module__.split(".")[0] not in ("verax", "builtins")]
+    found = {name: value for base in reversed(own) for name, value in vars(base).items() if not name.startswith("__")}
+    return tuple(k for k, v in found.items() if isinstance(v, (property, Holder)))
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from jax.core import Tracer
 from verax.errors import FrameError, FrozenError, InputError, ShapeError
 from verax.frame.call import call_in_frame
 from verax.frame.current import active_frame, stateless
+from verax.frame.first_call import OfFirstCall, note_call
 from verax.frame.frame import call, load_values
 from verax.frame.holder import Holder
 from verax.frame.mode import Mode
@@ -31,17 +32,29 @@ __all__ = ["InputSpec", "Layer"]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a layer needs of an input: checked before it computes.
+    """What a layer needs of an input, checked before it computes; and what ``export`` is told of one.
 
     Attributes:
+        dtype: The dtype's name.
+        shape: The whole shape, None for sizes that are left open.
         ndim: The rank, batch axis included.
-        min_ndim: The least rank.
+        max_ndim, min_ndim: The greatest and the least rank.
         axes: axis -> size.
+        name: What the input is called.
     """
 
+    dtype: Any = None
+    shape: tuple[int | None, ...] | None = None
     ndim: int | None = None
+    max_ndim: int | None = None
     min_ndim: int | None = None
     axes: Mapping[int, int | None] = field(default_factory=dict[int, int | None])
+    name: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.shape is not None:
+            object.__setattr__(self, "shape", tuple(self.shape))
+            object.__setattr__(self, "ndim", len(self.shape))
 
 
 class Layer(Holder):
@@ -215,6 +228,10 @@ class Layer(Holder):
         frame = active_frame()
         return frame.place(self).path if frame is not None else self.name
 
+    #: The symbolic tensors it was first called on, and what it made of them.
+    input = OfFirstCall()
+    output = OfFirstCall()
+
     # ---- calling -------------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -224,7 +241,9 @@ class Layer(Holder):
                 return call_again(self._core.remat, self, frame, args, kwargs)
             return call_in_frame(self, frame, args, kwargs)
         if any(is_symbolic(leaf) for leaf in jax.tree.leaves((args, kwargs), is_leaf=is_symbolic)):
-            return symbolic_call(self, args, kwargs)
+            output = symbolic_call(self, args, kwargs)
+            note_call(self, args, kwargs, output)
+            return output
         return self._call_eagerly(args, kwargs)
 
     def _call_eagerly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

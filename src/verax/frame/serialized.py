@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
+import codecs
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping
+import marshal
+import types
+from collections.abc import Callable, Generator, Mapping
+from contextvars import ContextVar
 from typing import Any, cast
 
 import jax
@@ -15,7 +21,20 @@ from verax.frame.custom_objects import custom_object_scope, find_custom, get_reg
 from verax.frame.policy import DTypePolicy, standard_dtype
 from verax.frame.registry import described, registries
 
-__all__ = ["deserialize_keras_object", "is_description", "revived", "serialize_keras_object"]
+__all__ = ["deserialize_keras_object", "is_description", "revived", "serialize_keras_object", "unsafely"]
+
+#: Whether lambdas in configurations are made functions: only where a person says so.
+_unsafe: ContextVar[bool] = ContextVar("unsafe", default=False)
+
+
+@contextlib.contextmanager
+def unsafely(allowed: bool = True) -> Generator[None]:
+    """Make functions of lambdas in configurations, within the block, as a person has asked for."""
+    token = _unsafe.set(allowed)
+    try:
+        yield
+    finally:
+        _unsafe.reset(token)
 
 
 def serialize_keras_object(obj: Any) -> Any:
@@ -73,7 +92,8 @@ def deserialize_keras_object(
     Args:
         config: The configuration.
         custom_objects: name -> class or function, beside those that are registered.
-        safe_mode: Keras' switch for lambdas; here they are refused either way.
+        safe_mode: Whether lambdas are refused. False runs the bytecode that the configuration holds: whoever wrote it
+            can do what you can.
         kwargs: ``module_objects``, name -> object: what a string, or a class that is not found elsewhere, stands for.
 
     Raises:
@@ -86,8 +106,7 @@ def deserialize_keras_object(
     module_objects = kwargs.pop("module_objects", None) or {}
     if kwargs:
         raise UnknownNameError.among("argument of deserialize_keras_object", next(iter(kwargs)), ["module_objects"])
-    del safe_mode
-    with custom_object_scope({**module_objects, **(custom_objects or {})}):
+    with custom_object_scope({**module_objects, **(custom_objects or {})}), unsafely(_unsafe.get() or not safe_mode):
         if isinstance(config, str) and config in module_objects:
             found = get_registered_object(config)
             return found() if inspect.isclass(found) else found
@@ -128,12 +147,13 @@ def _class(config: Mapping[str, Any]) -> Any:
     own = find_custom(config)
     if own is not None:
         return own
-    name, words = str(config["class_name"]), str(config.get("module") or "").split(".")
+    name, words = str(config["class_name"]), [w for w in str(config.get("module") or "").split(".") if w]
     words = words[1:] if words[:1] == ["keras"] else words
     words = words[1:] if words[:1] == ["src"] else words
+    anywhere = not words or words[0] in ("models", "applications")  # rooms of Keras whose classes stand elsewhere here
     for registry in registries.values():
         entry = registry.entries().get(name)
-        if inspect.isclass(entry) and (not words or words[0] == "models" or entry.__module__.split(".")[1] == words[0]):
+        if inspect.isclass(entry) and (anywhere or entry.__module__.split(".")[1] == words[0]):
             return entry
     known = [name for registry in registries.values() for name in registry.names()]
     error = UnknownNameError.among(f"class (of module {config.get('module')!r})", name, known)
@@ -189,13 +209,29 @@ def _whole(value: Any) -> Any:
     return value if value is None else int(value)
 
 
-def _no_lambda(config: Any) -> Any:
-    raise InputError(
-        "A configuration was read.",
-        received="a lambda, as bytecode of Python",
-        because="it would run whatever it says, and means something in one version of Python only",
-        do="Write it as a registered function in the program that made the configuration.",
-    )
+def _lambda(config: Any) -> Any:
+    """The function of a lambda's bytecode."""
+    if not _unsafe.get():
+        raise InputError(
+            "A configuration was read.",
+            received="a lambda, as bytecode of Python",
+            because="it would run whatever it says, and means something in one version of Python only",
+            do="Write it as a registered function in the program that made the configuration; or pass safe_mode=False "
+            "if you trust the file as you trust a program.",
+        )
+    try:
+        code = marshal.loads(codecs.decode(config["code"].encode("ascii"), "base64"))
+        defaults = config.get("defaults")
+        cells = tuple(types.CellType(value) for value in config.get("closure") or ())
+        values = None if defaults is None else tuple(defaults)
+        return types.FunctionType(code, {"__builtins__": builtins}, "<lambda>", values, cells or None)
+    except (ValueError, EOFError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(
+            "A lambda was to be made of its bytecode.",
+            received=str(error),
+            because="bytecode means something in the version of Python that wrote it only",
+            do="Write it as a registered function, and pass custom_objects={name: function}.",
+        ) from error
 
 
 _SPECIAL: dict[str, Callable[[Any], Any]] = {
@@ -204,5 +240,5 @@ _SPECIAL: dict[str, Callable[[Any], Any]] = {
     "ellipsis": lambda config: Ellipsis,
     "numpy": lambda config: np.asarray(config["value"], config["dtype"]),
     "tensor": lambda config: jnp.asarray(config["value"], config["dtype"]),
-    "lambda": _no_lambda,
+    "lambda": _lambda,
 }

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Generator
+from contextvars import ContextVar
 from typing import Any
 
 import jax
 
-__all__ = ["fast_kernels", "use_fast_kernels"]
+__all__ = ["fast_kernels", "traced_for", "use_fast_kernels"]
 
 _settings: dict[str, Any] = {"on": os.environ.get("VERAX_FAST_KERNELS", "1") != "0"}
+#: The platform that programs are traced for, where it is not the one they will run on here.
+_platform: ContextVar[str | None] = ContextVar("platform", default=None)
 
 
 def fast_kernels() -> bool:
@@ -20,7 +25,22 @@ def fast_kernels() -> bool:
     >>> fast_kernels() == (jax.default_backend() == "cpu")
     True
     """
-    return _settings["on"] and jax.default_backend() == "cpu"
+    return _settings["on"] and (_platform.get() or jax.default_backend()) == "cpu"
+
+
+@contextlib.contextmanager
+def traced_for(platform: str) -> Generator[None]:
+    """Trace for a platform, such as "cpu" or "tpu", whatever this process runs on.
+
+    >>> with traced_for("tpu"):
+    ...     fast_kernels()
+    False
+    """
+    token = _platform.set(platform)
+    try:
+        yield
+    finally:
+        _platform.reset(token)
 
 
 def use_fast_kernels(on: bool) -> None:

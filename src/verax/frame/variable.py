@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import contextlib
+from collections.abc import Callable, Generator, Iterator
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +17,38 @@ from verax.errors import FrameError, ShapeError
 from verax.frame.current import active_frame, stateless
 from verax.frame.policy import floatx, is_float, standard_dtype
 
-__all__ = ["Variable"]
+__all__ = ["Unset", "Variable", "values_later"]
+
+
+class Unset(NamedTuple):
+    """A variable whose first value was put off, and what makes it."""
+
+    variable: Variable
+    place: Any
+    make: Callable[[], jax.Array]
+
+    def settle(self) -> None:
+        """Make the first value, unless it has got another one meanwhile."""
+        if self.variable._value is self.place:
+            self.variable._value = self.make()
+
+
+_later: ContextVar[list[Unset] | None] = ContextVar("values later", default=None)
+
+
+@contextlib.contextmanager
+def values_later() -> Generator[list[Unset]]:
+    """Put off the first values of variables made in the block: they are to be read from a file.
+
+    Until then a variable has a place holder of zeros that takes no memory, whatever its shape. ``settle`` each in the
+    end.
+    """
+    unset: list[Unset] = []
+    token = _later.set(unset)
+    try:
+        yield unset
+    finally:
+        _later.reset(token)
 
 
 class Variable:
@@ -58,21 +92,20 @@ class Variable:
     ):
         # A build may happen while shapes are being traced; a variable's own value is always a concrete array.
         with jax.ensure_compile_time_eval():
+            later = _later.get()
             if callable(initial):
-                dtype = standard_dtype(dtype or floatx())
-                value = jnp.asarray(initial(tuple(shape or ()), dtype), dtype)
-                if value.shape != tuple(shape or ()):
-                    raise ShapeError(
-                        f"The initializer of variable {name!r} makes its first value.",
-                        received=f"shape {value.shape} from {initial!r}",
-                        because=f"the variable has shape {tuple(shape or ())}",
-                    )
+                make = partial(_first, initial, tuple(shape or ()), standard_dtype(dtype or floatx()), name)
+                if later is None:
+                    value = make()
+                else:
+                    value = cast("Any", np.broadcast_to)(np.zeros((), jnp.dtype(make.args[2])), make.args[1])
+                    later.append(Unset(self, value, make))
             else:
                 array = np.asarray(initial) if not isinstance(initial, jax.Array) else initial
                 if dtype is None and is_float(array.dtype):
                     dtype = floatx()
                 value = jnp.asarray(array, dtype)
-        self._value = value
+        self._value: jax.Array = value
         self.name = name
         self.trainable = trainable
         self.regularizer = regularizer
@@ -108,6 +141,8 @@ class Variable:
 
     def own(self) -> jax.Array:
         """The variable's own value: an array that stays, also where a running loop will use up the memory it is in."""
+        if isinstance(self._value, np.ndarray):  # put off: zeros, which a trace never makes
+            return jnp.zeros(self._value.shape, self._value.dtype)
         return jnp.copy(self._value) if self._lent else self._value
 
     def assign(self, value: Any) -> None:
@@ -217,3 +252,16 @@ def _rewrap(_: None, children: tuple[Any]) -> Variable:
 
 # As a pytree, a variable may be passed to jax.numpy functions as it is: they see its value.
 jax.tree_util.register_pytree_node(Variable, lambda v: ((v.value,), None), _rewrap)
+
+
+def _first(initial: Callable[..., Any], shape: tuple[int, ...], dtype: str, name: str | None) -> jax.Array:
+    """What an initializer makes, checked."""
+    with jax.ensure_compile_time_eval():
+        value = jnp.asarray(initial(shape, dtype), dtype)
+    if value.shape != shape:
+        raise ShapeError(
+            f"The initializer of variable {name!r} makes its first value.",
+            received=f"shape {value.shape} from {initial!r}",
+            because=f"the variable has shape {shape}",
+        )
+    return value

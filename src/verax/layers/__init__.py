@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from verax.layers import residual as residual  # configurations name its layers; applications offers them
 from verax.layers.activation import ELU, LeakyReLU, PReLU, ReLU, Softmax
 from verax.layers.adaptive_pooling import (
     AdaptiveAveragePooling1D,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Unpack
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +46,8 @@ class Bidirectional(Wrapper):
 
     supports_masking = True
     wraps = ("layer", "backward_layer")
+
+    _in_files: ClassVar[Mapping[str, str]] = {"layer": "forward_layer"}
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from jax.core import Tracer
 
 from verax import activations, constraints, initializers, regularizers
 from verax.errors import DataError, InputError, ShapeError
+from verax.frame.serialized import revived
 from verax.layers.base import InputSpec, Layer, LayerArguments, along_axis, as_float, layer_registry
 from verax.ops.contraction import product
 
@@ -176,6 +177,11 @@ class Lambda(Layer):
         self.mask = mask
         self.arguments = dict(arguments or {})
         self.supports_masking = mask is not None
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Any:
+        """A new layer; a function's name is looked up among those that are registered, and custom objects."""
+        return super().from_config({key: revived(value) for key, value in config.items()})
 
     def call(self, x: Any, mask: Any = None) -> Any:
         """Apply the function to ``x``."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import string
-from collections.abc import Sequence
-from typing import Any, Unpack
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -254,6 +254,8 @@ class MultiHeadAttention(_Heads):
     ((1, 4, 5), [0.5, 0.5, 0.0, 0.0])
     """
 
+    _in_files: ClassVar[Mapping[str, str]] = {"gate_dense": "_gate_dense"}
+
     def __init__(
         self,
         num_heads: int,
@@ -289,7 +291,7 @@ class MultiHeadAttention(_Heads):
 
 
 @layer_registry.add
-class GroupQueryAttention(_Heads):
+class GroupedQueryAttention(_Heads):
     """``MultiHeadAttention`` in which groups of query heads share one head of keys and values (Ainslie et al., 2023).
 
     ``query`` (batch, T, features), ``value`` and ``key`` (batch, S, features) -> (batch, T, features of the query). The
@@ -309,6 +311,11 @@ class GroupQueryAttention(_Heads):
     >>> GroupQueryAttention(3, num_query_heads=4, num_key_value_heads=2)(x, x).shape
     (1, 4, 5)
     """
+
+    _described_as = ("keras.layers", "GroupQueryAttention")
+    _in_files: ClassVar[Mapping[str, str]] = {
+        f"{of}_dense": f"_{of}_dense" for of in ("query", "key", "value", "gate", "output")
+    }
 
     def __init__(
         self,
@@ -345,4 +352,6 @@ class GroupQueryAttention(_Heads):
         super().__init__(heads, (self.head_dim, self.head_dim), **arguments)
 
 
-layer_registry.add(GroupQueryAttention, "GroupedQueryAttention")  # the name in Keras' configurations
+#: The name people and configurations call it by; automatic names follow the class's.
+GroupQueryAttention = GroupedQueryAttention
+layer_registry.add(GroupedQueryAttention, "GroupQueryAttention")

@@ -64,6 +64,7 @@ class TextVectorization(OnHost, Adapting):
     """
 
     _apart: ClassVar[frozenset[str]] = frozenset({"_core", "_lookup"})
+    _in_files: ClassVar[Mapping[str, str]] = {"_lookup": "_lookup_layer"}
 
     def __init__(
         self,

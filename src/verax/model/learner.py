@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from verax.callbacks import History
 from verax.engine.step import Carry, Pass, Rule, train_step
 from verax.frame.serialized import revived, serialize_keras_object
+from verax.frame.symbolic import is_symbolic
 from verax.model import fitting
 from verax.model.arguments import Arguments, verbosity
 from verax.model.compile import Compiled, require_compiled
@@ -82,12 +83,28 @@ class Learner(Measurable):
         # How a program is cut and compiled is not the configuration's to say.
         self.compile(**{k: revived(v) for k, v in config.items() if k not in ("jit_compile", "steps_per_execution")})
 
+    def get_build_config(self) -> dict[str, Any] | None:
+        """The shape of the input by which the weights were made, in Keras' form; None before, and for a structure."""
+        start = self._model.inputs
+        shape = start.shape if is_symbolic(start) else self._model.built_with
+        return {"input_shape": shape} if isinstance(shape, tuple) and all(_is_size(n) for n in shape) else None
+
+    def build_from_config(self, config: Mapping[str, Any]) -> None:
+        """Make the weights for the shape that ``get_build_config``, ours or Keras', gave."""
+        shapes = config.get("shapes_dict") or {"": config.get("input_shape")}
+        shape: Any = next(iter(shapes.values())) if len(shapes) == 1 else None
+        if isinstance(shape, (list, tuple)):
+            self.build(tuple(cast("list[Any]", shape)))
+
     def described_further(self) -> dict[str, Any]:
-        """What a configuration says of a model beside its layers: how it was compiled."""
-        return {"compile_config": self.get_compile_config()}
+        """What a configuration says of a model beside its layers: how it was built and compiled."""
+        build = self.get_build_config()
+        return {**({"build_config": build} if build else {}), "compile_config": self.get_compile_config()}
 
     def finish_revival(self, config: Mapping[str, Any]) -> None:
-        """Compile, where the configuration the model was made of says how."""
+        """Build and compile, where the configuration the model was made of says how."""
+        if config.get("build_config") and not self.built:
+            self.build_from_config(config["build_config"])
         if config.get("compile_config"):
             self.compile_from_config(config["compile_config"])
 
@@ -262,3 +279,7 @@ class Learner(Measurable):
         readings = fitting.train_on_batch(self, compiled, x, y, sample_weight, class_weight)
         found = {name: reading.value for name, reading in readings.items()}
         return found if return_dict else next(iter(found.values())) if len(found) == 1 else list(found.values())
+
+
+def _is_size(n: Any) -> bool:
+    return n is None or isinstance(n, int)

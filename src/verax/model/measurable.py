@@ -38,6 +38,7 @@ class _Trained:
     history: History | None = None
     stop_training: bool = False
     inputs: Any = None  # symbolic tensors of the inputs it was built for
+    built_with: Any = None  # the shape it was built for in a call
     outputs: Outputs | None = None
     prepared: Any = None  # the signature of the inputs ``outputs`` was found for
     programs: dict[Any, Any] = field(default_factory=dict)
@@ -50,6 +51,8 @@ class Measurable(Layer):
 
     _model: _Trained
     _apart: ClassVar[frozenset[str]] = frozenset({"_core", "_model"})
+    #: The layers of a model that is nothing but those, one after another.
+    _in_a_row: list[Layer] | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         model = super().__new__(cls, *args, **kwargs)

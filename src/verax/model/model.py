@@ -15,8 +15,8 @@ from verax.frame.graph import Graph
 from verax.frame.registry import Registry
 from verax.frame.serialized import serialize_keras_object
 from verax.frame.symbolic import SymbolicTensor, infer_spec, is_symbolic
-from verax.layers import Layer
-from verax.model import summary, weights
+from verax.layers import Layer, layer_registry
+from verax.model import exporting, files, summary
 from verax.model.configuration import functional_config, functional_parts, is_functional
 from verax.model.learner import Learner
 from verax.model.structure import match_inputs
@@ -70,6 +70,7 @@ class Model(Learner):
     def build(self, input_shape: Any) -> None:
         """Make the weights for inputs of a shape, without data: ``model.build((None, 8))``."""
         if active_frame() is not None:
+            self._model.built_with = input_shape
             return  # called by the frame: the layers build themselves as ``call`` runs
 
         def is_shape(value: Any) -> bool:
@@ -93,6 +94,18 @@ class Model(Learner):
             for i, layer in enumerate(self._model.graph.layers):
                 yield layer.name, str(i), layer
         yield from super().children()
+
+    def stored_parts(self) -> Iterator[tuple[str, Any]]:
+        """The graph's layers, its Inputs among them, then what attributes hold."""
+        graph = self._model.graph
+        if graph is not None:
+            starts = [t.node.target for t in jax.tree.leaves(graph.inputs, is_leaf=is_symbolic)]
+            inside = {id(layer) for layer in graph.layers}
+            yield "layers", [*(s for s in starts if id(s) not in inside), *graph.layers]
+        yield from super().stored_parts()
+
+    def _listed_parts(self) -> dict[str, Any]:
+        return {"layers": self.layers} if self._model.graph is None else {}
 
     @property
     def layers(self) -> list[Layer]:
@@ -192,13 +205,50 @@ class Model(Learner):
 
     # ---- weights on disk -----------------------------------------------------------------------------------------
 
-    def save_weights(self, filepath: Any, overwrite: bool = True) -> None:
-        """Write all weights to a ``.npz`` file, path by path; the old file or the new one, never a mix."""
-        weights.save(self, filepath, overwrite=overwrite)
+    def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
+        """Write the whole model to a ``.keras`` file, which ``verax.saving.load_model`` and Keras' load: see
+        ``verax.saving.save_model``."""
+        files.save_model(self, filepath, overwrite, zipped, **kwargs)
 
-    def load_weights(self, filepath: Any) -> None:
-        """Read weights written by ``save_weights``; nothing is changed when one does not fit."""
-        weights.load(self, filepath)
+    def save_weights(self, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None) -> None:
+        """Write all weights to a file; its suffix says in which form: see ``verax.saving.save_weights``."""
+        files.save_weights(self, filepath, overwrite, max_shard_size)
+
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
+        """Set all weights to those of a file; nothing is changed when one does not fit: see
+        ``verax.saving.load_weights``."""
+        files.load_weights(self, filepath, skip_mismatch, **kwargs)
+
+    # ---- as a file that predicts by itself -----------------------------------------------------------------------
+
+    def export(
+        self, filepath: Any, format: str = "stablehlo", verbose: Any = None, input_signature: Any = None, **kwargs: Any
+    ) -> None:
+        """Write the model's predictions as a file that needs neither its code nor its layers.
+
+        Args:
+            filepath: Where; what is there is replaced when the new file is whole.
+            format: ``"stablehlo"``: read by ``verax.load_exported``, for CPUs, GPUs and TPUs in one file. ``"onnx"``:
+                read by ONNX Runtime and others; needs the extra ``onnx``.
+            verbose: Whether to print what was written; None does.
+            input_signature: What the model takes, where that is not what it was built for: an ``InputSpec``, a
+                symbolic tensor or an array for each input, in the model's structure. Sizes that are None stay open.
+            kwargs: Of ``"stablehlo"``: ``platforms``, some of "cpu", "cuda", "rocm", "tpu" (the first, second and last
+                when not given). Of ``"onnx"``: ``opset_version``.
+
+        The file holds inference: dropout and noise are off, batch normalization uses its averages, and preprocessing
+        layers of the model are part of it. What is drawn or kept from batch to batch begins each call anew.
+
+        Raises:
+            UnknownNameError, InputError: A format or option that there is not; sizes that have to be said; a model that
+                calls back to Python.
+            DtypeError: An input is text.
+            MissingExtraError: The library that writes the format is not installed.
+
+        Differs from Keras: ``format`` is ``"stablehlo"``, not ``"tf_saved_model"``: Verax does without TensorFlow.
+        """
+        exporting.export(self, filepath, format, verbose, input_signature, kwargs)
 
 
 model_registry.add(Model, "Functional")
+layer_registry.add(Model, "Functional")  # wrappers take models too

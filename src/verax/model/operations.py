@@ -14,7 +14,7 @@ from verax.errors import UnknownNameError
 from verax.frame.registry import snake_case
 from verax.frame.symbolic import is_symbolic
 
-__all__ = ["bound", "class_of", "function_of", "name_of"]
+__all__ = ["bound", "class_of", "function_of", "module_of", "name_of"]
 
 # fmt: off
 #: Where Keras keeps the class of an operation; the module is read when a configuration is.
@@ -68,6 +68,11 @@ def name_of(function: Callable[..., Any]) -> str:
 def class_of(name: str) -> tuple[str, str]:
     """(module, class) of a function in a configuration; a module of ours where Keras has no such class."""
     return (_MODULES[_NAMES[name]], _NAMES[name]) if name in _NAMES else ("verax.ops", name)
+
+
+def module_of(kind: str) -> str | None:
+    """Where Keras keeps the class of an operation; None for what is none."""
+    return _MODULES.get(kind)
 
 
 def bound(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
@@ -13,7 +13,7 @@ from verax.frame.custom_objects import custom_object_scope
 from verax.frame.registry import described
 from verax.frame.serialized import revived
 from verax.frame.symbolic import SymbolicTensor, is_symbolic
-from verax.layers import Input, InputLayer, Layer
+from verax.layers import Input, InputLayer, Layer, layer_registry
 from verax.model.model import Model, model_registry
 from verax.model.structure import match_inputs
 
@@ -33,6 +33,8 @@ class Sequential(Model):
     >>> model.count_params()
     19
     """
+
+    _apart: ClassVar[frozenset[str]] = Model._apart | {"_layers", "_start", "_end"}
 
     def __init__(self, layers: Any = None, trainable: bool = True, name: str | None = None, remat: bool | None = None):
         super().__init__(name=name, trainable=trainable, remat=remat)
@@ -106,6 +108,18 @@ class Sequential(Model):
         for i, layer in enumerate(self._layers):
             yield layer.name, str(i), layer
 
+    def stored_parts(self) -> Iterator[tuple[str, Any]]:
+        """The layers, then what attributes of a subclass hold."""
+        yield "layers", self._layers
+        yield from super().stored_parts()
+
+    @property
+    def _in_a_row(self) -> list[Layer]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self._layers
+
+    def _listed_parts(self) -> dict[str, Any]:
+        return {}
+
     @property
     def outputs(self) -> list[SymbolicTensor]:
         """The symbolic output, once the input's shape is known."""
@@ -165,3 +179,4 @@ class Sequential(Model):
 
 _PARAMETERS = tuple(inspect.signature(Sequential.__init__).parameters)
 model_registry.add(Sequential)
+layer_registry.add(Sequential)  # wrappers take models too

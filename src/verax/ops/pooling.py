@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import export, lax
 
 from verax.frame.speed import fast_kernels
 
@@ -40,7 +40,7 @@ class _Windows:
         first = 1 if channels_last else 2
         sizes = shape[first : first + len(window)]
         pads = lax.padtype_to_pads(sizes, window, strides, padding) if isinstance(padding, str) else padding
-        return cls(tuple(shape), first, tuple(window), tuple(strides), tuple((int(a), int(b)) for a, b in pads))
+        return cls(tuple(shape), first, tuple(window), tuple(strides), tuple((_whole(a), _whole(b)) for a, b in pads))
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -108,8 +108,10 @@ def max_pool(
     >>> max_pool(jnp.array([[3.0, 1.0, 2.0, 5.0]])[..., None], (2,), (2,), "VALID").ravel().tolist()
     [3.0, 5.0]
     """
+    if not fast_kernels():
+        return max_pool_plain(x, window, strides, padding, channels_last=channels_last)
     windows = _Windows.over(x.shape, window, strides, padding, channels_last)
-    if not (windows.few and fast_kernels()):
+    if not windows.few:
         return max_pool_plain(x, window, strides, padding, channels_last=channels_last)
     return _max_pool(x, windows) if jnp.issubdtype(x.dtype, jnp.floating) else _maximum(x, windows)
 
@@ -137,8 +139,10 @@ def average_pool(
     >>> average_pool(jnp.array([[3.0, 1.0, 2.0, 5.0]])[..., None], (2,), (2,), "VALID").ravel().tolist()
     [2.0, 3.5]
     """
+    if not (fast_kernels() and jnp.issubdtype(x.dtype, jnp.floating)):
+        return average_pool_plain(x, window, strides, padding, channels_last=channels_last)
     windows = _Windows.over(x.shape, window, strides, padding, channels_last)
-    if not (windows.few and fast_kernels() and jnp.issubdtype(x.dtype, jnp.floating)):
+    if not windows.few:
         return average_pool_plain(x, window, strides, padding, channels_last=channels_last)
     wide = x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
     return (_sum_pool(wide, windows) / _inside(windows, wide.dtype)).astype(x.dtype)
@@ -155,6 +159,11 @@ def _reduce(x: jax.Array, windows: _Windows, start: Any, combine: Any) -> jax.Ar
     )
 
 
+def _whole(size: Any) -> Any:
+    """A plain int; but a size that is left open (``jax.export``) stays the expression it is."""
+    return size if export.is_symbolic_dim(size) else int(size)
+
+
 def _lowest(dtype: Any) -> Any:
     lowest = -np.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
     return np.asarray(lowest, dtype)[()]
@@ -164,6 +173,8 @@ def _inside(windows: _Windows, dtype: Any) -> Any:
     """How many places of each window lie inside of the array: the same for every row and channel."""
     if not windows.padded:
         return np.asarray(math.prod(windows.window), dtype)[()]
+    if any(map(export.is_symbolic_dim, windows.sizes)):
+        return _reduce(jnp.ones(windows.whole(windows.sizes, 1), dtype), windows, np.zeros((), dtype)[()], lax.add)
     along: list[Any] = []
     for n, w, s, (low, _), count in zip(
         windows.sizes, windows.window, windows.strides, windows.pads, windows.counts, strict=True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, Unpack
 
 import jax
@@ -9,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from verax.optimizers.base import Optimizer, Options, Rate
+from verax.optimizers.slots import Slot, Where
 
 __all__ = ["Adafactor", "AdafactorState"]
 
@@ -54,6 +57,8 @@ class Adafactor(Optimizer):
     >>> params["w"].tolist()
     [1.0, 3.0]
     """
+
+    keras_slots = ({"rows": "rows", "columns": "columns", "elements": "velocity"},)
 
     def __init__(
         self,
@@ -108,7 +113,26 @@ class Adafactor(Optimizer):
         rows = beta * state.rows[path] + (1.0 - beta) * jnp.mean(square, axis=-1)
         columns = beta * state.columns[path] + (1.0 - beta) * jnp.mean(square, axis=-2)
         after.rows[path], after.columns[path] = rows, columns
-        return (rows / jnp.mean(rows, axis=-1, keepdims=True))[..., None] * columns[..., None, :]
+        return _product(rows, columns)
+
+    def _rule_slots(self, fields: Mapping[Where, Slot], order: list[str], tracked: bool) -> list[Slot]:
+        """Of a matrix R, C and V, which is made of both; of a vector V, after two zeros that stand for R and C."""
+        slots: list[Slot] = []
+        for path in order:
+            if ("rows", path) in fields:
+                rows, columns = fields["rows", path], fields["columns", path]
+                v = jnp.where(fields["step", ""].value > 0, _product(rows.value, columns.value), 0.0)
+                slots += [rows, columns, Slot(v, "velocity", path)]
+            else:
+                zeros = jnp.zeros((), jnp.int32)
+                slots += [Slot(zeros, "rows", path), Slot(zeros, "columns", path)] if tracked else []
+                slots.append(replace(fields["elements", path], name="velocity"))
+        return slots
+
+
+def _product(rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """V of a matrix: the outer product of the mean squares by row and by column, over the mean of all."""
+    return (rows / jnp.mean(rows, axis=-1, keepdims=True))[..., None] * columns[..., None, :]
 
 
 def _rms(x: jax.Array) -> jax.Array:

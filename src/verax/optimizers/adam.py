@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Unpack
 
 import jax
 import optax
 
 from verax.optimizers.base import Optimizer, Options, Rate, UndecayedOptions
-from verax.optimizers.transformations import descend, scale_by_adam, scale_by_adamax, scale_by_nadam
+from verax.optimizers.slots import Slot, Where
+from verax.optimizers.transformations import (
+    descend,
+    product_of_nadam,
+    scale_by_adam,
+    scale_by_adamax,
+    scale_by_nadam,
+)
 
 __all__ = ["Adam", "AdamW", "Adamax", "Nadam"]
 
@@ -35,6 +44,8 @@ class Adam(Optimizer):
     >>> [round(w, 3) for w in params["w"].tolist()]  # the first step is the rate, whatever the gradient's size
     [0.5, 1.5]
     """
+
+    keras_slots = ({"mu": "momentum", "nu": "velocity"}, {"nu_max": "velocity_hat"})
 
     def __init__(
         self,
@@ -106,6 +117,8 @@ class Adamax(Optimizer):
     [0.5]
     """
 
+    keras_slots = ({"mu": "momentum", "nu": "norm"},)
+
     def __init__(
         self,
         learning_rate: Rate = 0.001,
@@ -143,6 +156,8 @@ class Nadam(Optimizer):
     True
     """
 
+    keras_slots = ({"mu": "momentum", "nu": "velocity"},)
+
     def __init__(
         self,
         learning_rate: Rate = 0.001,
@@ -156,3 +171,13 @@ class Nadam(Optimizer):
 
     def rule(self, learning_rate: jax.Array) -> optax.GradientTransformation:
         return optax.chain(scale_by_nadam(self.beta_1, self.beta_2, self.epsilon), descend(learning_rate))
+
+    def _rule_slots(self, fields: Mapping[Where, Slot], order: list[str], tracked: bool) -> list[Slot]:
+        slots = super()._rule_slots(fields, order, tracked)
+        if not tracked or not slots:
+            return slots
+        product = fields["product", ""]
+        return [*slots, replace(product, name="u_product", value=product.value.astype(slots[0].value.dtype))]
+
+    def _follows(self, field: str, steps: int) -> Any:
+        return product_of_nadam(self.beta_1, steps) if field == "product" else super()._follows(field, steps)

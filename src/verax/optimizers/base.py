@@ -6,7 +6,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ import optax
 from verax.errors import FrozenError, InputError
 from verax.frame.registry import Registry
 from verax.optimizers import schedules
+from verax.optimizers.slots import Kept, OptimizerState
 from verax.optimizers.transformations import (
     accumulate,
     average,
@@ -51,21 +52,7 @@ class Options(UndecayedOptions, total=False):
     weight_decay: float | None
 
 
-class OptimizerState(NamedTuple):
-    """All that changes while training: arrays only, so that it can be carried, stored and restored.
-
-    Attributes:
-        step: int32, the number of updates asked for.
-        hyperparams: ``{"learning_rate": float32}``, the rate of the last update (of the next one, unless scheduled).
-        inner: The states of the transformations.
-    """
-
-    step: jax.Array
-    hyperparams: dict[str, jax.Array]
-    inner: Any
-
-
-class Optimizer:
+class Optimizer(Kept):
     """Turns gradients into changes of the parameters, step by step.
 
     An optimizer is a configuration; what changes while training is the state that ``init`` makes and ``update``

@@ -48,6 +48,8 @@ class Ftrl(Optimizer):
     [-0.331, 0.0]
     """
 
+    keras_slots = ({"accumulator": "accumulator", "linear": "linear"},)
+
     def __init__(
         self,
         learning_rate: Rate = 0.001,

@@ -35,6 +35,8 @@ class Lamb(Optimizer):
     [1.232, 5.768]
     """
 
+    keras_slots = ({"mu": "momentum", "nu": "velocity"},)
+
     def __init__(
         self,
         learning_rate: Rate = 0.001,

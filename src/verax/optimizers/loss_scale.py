@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from verax.errors import InputError
+from verax.errors import DataError, InputError
 from verax.optimizers.base import Optimizer, OptimizerState, Rate, optimizer_registry
+from verax.optimizers.slots import Group, Slot, within
 
 __all__ = ["LossScaleOptimizer", "LossScaleState"]
 
@@ -71,7 +73,8 @@ class LossScaleOptimizer(Optimizer):
     Source: Micikevicius et al., 2018, https://arxiv.org/abs/1710.03740, section 3.2; the rule is Keras 3's.
 
     Differs from Keras: what layers assign in a step that is not taken is dropped, where Keras lets an overflow enter
-    the moving averages; S stays a positive finite float32, where Keras' can reach 0 or infinity and stay there.
+    the moving averages; S stays a positive finite float32, where Keras' can reach 0 or infinity and stay there; an
+    inner Nadam carries its product of momenta from step to step, where Keras' begins it anew at each.
     """
 
     def __init__(
@@ -192,6 +195,37 @@ class LossScaleOptimizer(Optimizer):
     ) -> None:
         """Choose the parameters that do not decay, in the inner optimizer."""
         self.inner_optimizer.exclude_from_weight_decay(var_list, var_names)
+
+    # The form of Keras' files ---------------------------------------------------------------------------------------
+
+    def _slots(self, state: OptimizerState, order: list[str], tracked: bool = True) -> list[Slot]:
+        """The scale and its count, after an iteration and a rate that Keras keeps and does not use; the inner slots."""
+        del tracked
+        scaling, unused = state.inner, (jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32))
+        values = (*unused, scaling.finite_steps, scaling.scale)
+        names = ("iteration", "learning_rate", "step_counter", "dynamic_scale")
+        own = [Slot(value, name, owner=self.name) for value, name in zip(values, names, strict=True)]
+        return own + self.inner_optimizer._slots(state._replace(inner=scaling.inner), order, tracked=False)
+
+    def _groups(self, state: OptimizerState, order: list[str], tracked: bool) -> Iterator[Group]:
+        yield from super()._groups(state, order, tracked)
+        inner = self.inner_optimizer._groups(state._replace(inner=state.inner.inner), order, False)
+        yield from within("inner_optimizer", inner)
+
+    def _restored(
+        self, values: Iterator[np.ndarray], like: OptimizerState, order: list[str], tracked: bool
+    ) -> OptimizerState:
+        _, _, counter, scale = (next(values) for _ in range(4))
+        if not 0 < float(scale) < math.inf:
+            raise DataError(
+                f"The state of the optimizer {self.name!r} was to be restored.",
+                received=f"a loss scale of {scale}",
+                because="no step can be taken at it, or ever will",
+                do="Compile again, to begin with a new state.",
+            )
+        state = self.inner_optimizer._restored(values, like._replace(inner=like.inner.inner), order, False)
+        count, skipped = jnp.array(counter), jnp.zeros((), jnp.int32)
+        return state._replace(inner=LossScaleState(jnp.array(scale), count, skipped, state.inner))
 
     # Configuration --------------------------------------------------------------------------------------------------
 

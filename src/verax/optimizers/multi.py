@@ -8,11 +8,14 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from verax.errors import FrozenError, InputError
+from verax.frame.registry import snake_case
 from verax.optimizers.base import Optimizer, OptimizerState, optimizer_registry
 from verax.optimizers.loss_scale import LossScaleOptimizer
+from verax.optimizers.slots import Group, Slot, within
 
 __all__ = ["MultiOptimizer", "OptimizerMap"]
 
@@ -143,6 +146,8 @@ class MultiOptimizer(Optimizer):
         self._known: list[Optimizer] = []
         if isinstance(optimizer_map, OptimizerMap):
             self._known = _distinct([*optimizer_map.values(), optimizer_map.default_optimizer])
+        self._mapped = list(self._known)
+        self._chosen: dict[str, Optimizer] = {}
 
     @property
     def optimizers(self) -> list[Optimizer]:
@@ -151,9 +156,16 @@ class MultiOptimizer(Optimizer):
 
     # The step -------------------------------------------------------------------------------------------------------
 
+    def _choose(self, path: str) -> Optimizer:
+        if isinstance(self.optimizer_map, OptimizerMap):
+            return _checked(self.optimizer_map(path), f"the optimizer of {path!r}")
+        if path not in self._chosen:  # a function is asked once: it may make a new optimizer each time
+            self._chosen[path] = _checked(self.optimizer_map(path), f"the optimizer of {path!r}")
+        return self._chosen[path]
+
     def _shares(self, params: Mapping[str, Any]) -> list[list[str]]:
         """The paths of each optimizer, in the order of ``optimizers``."""
-        chosen = {path: _checked(self.optimizer_map(path), f"the optimizer of {path!r}") for path in params}
+        chosen = {path: self._choose(path) for path in params}
         self._known = _distinct([*self._known, *chosen.values()])
         return [[path for path in params if chosen[path] is one] for one in self._known]
 
@@ -180,6 +192,50 @@ class MultiOptimizer(Optimizer):
             return {path: changes[path] for path in params}, state._replace(step=state.step + 1, inner=tuple(after))
 
         return optax.GradientTransformation(init, update)
+
+    # The form of Keras' files ---------------------------------------------------------------------------------------
+
+    def _states(
+        self, state: OptimizerState, order: list[str]
+    ) -> list[tuple[int, Optimizer, OptimizerState, list[str]]]:
+        """The optimizers in Keras' order, each with its index in ``optimizers``, its state and its parameters."""
+        shares = self._shares(dict.fromkeys(order))
+        # Those of a map stand first; a function's in the order of the parameters they were chosen for.
+        chosen = _distinct([*self._mapped, *(self._choose(path) for path in order)])
+        if len(state.inner) < len(self._known):
+            raise InputError(
+                f"The state of {self.name!r} was to be listed in an order of parameters.",
+                received=f"a state of {len(state.inner)} optimizers, and paths of {len(self._known)}",
+                do="Give the paths of the parameters the state was made for.",
+            )
+        indices = [next(i for i, known in enumerate(self._known) if known is one) for one in chosen]
+        return [(i, one, state.inner[i], shares[i]) for i, one in zip(indices, chosen, strict=True)]
+
+    def _slots(self, state: OptimizerState, order: list[str], tracked: bool = True) -> list[Slot]:
+        """An iteration, a rate that Keras keeps and does not use, and the slots of each of the optimizers."""
+        unused = Slot(jnp.zeros((), jnp.float32), "learning_rate", owner=self.name)
+        slots = [Slot(state.step, "iteration", owner=self.name), unused]
+        for _, one, own, share in self._states(state, order):
+            slots += one._slots(own if share else _not_counted(own), share, tracked)
+        return slots
+
+    def _groups(self, state: OptimizerState, order: list[str], tracked: bool) -> Iterator[Group]:
+        yield from super()._groups(state, order, tracked)
+        counts: dict[str, int] = {}
+        for _, one, own, share in self._states(state, order):
+            name = snake_case(type(one).__name__)
+            count = counts[name] = counts.get(name, -1) + 1
+            inside = one._groups(own if share else _not_counted(own), share, tracked)
+            yield from within(f"optimizers/{name}" + (f"_{count}" if count else ""), inside)
+
+    def _restored(
+        self, values: Iterator[np.ndarray], like: OptimizerState, order: list[str], tracked: bool
+    ) -> OptimizerState:
+        step, _ = next(values), next(values)
+        inner = list(like.inner)
+        for i, one, own, share in self._states(like, order):
+            inner[i] = one._restored(values, own, share, tracked)
+        return OptimizerState(jnp.array(step), {"learning_rate": jnp.zeros(())}, tuple(inner))
 
     # What the optimizers answer -------------------------------------------------------------------------------------
 
@@ -242,6 +298,11 @@ class MultiOptimizer(Optimizer):
         """The optimizer of a configuration."""
         chosen = OptimizerMap.from_config(config["optimizer_map"]["config"], custom_objects)
         return cls(chosen, **{key: value for key, value in config.items() if key != "optimizer_map"})
+
+
+def _not_counted(state: OptimizerState) -> OptimizerState:
+    """Without steps: Keras does not count those of an optimizer that no parameter steps by."""
+    return state._replace(step=jnp.zeros((), jnp.int32))
 
 
 def _only(tree: Mapping[str, Any], paths: list[str]) -> dict[str, Any]:

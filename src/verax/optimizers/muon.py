@@ -82,6 +82,8 @@ class Muon(Optimizer):
     ([-0.5, -0.5], True)
     """
 
+    keras_slots = ({"momentum": "momentum", "mu": "momentum", "nu": "velocity"},)
+
     def __init__(
         self,
         learning_rate: Rate = 0.001,

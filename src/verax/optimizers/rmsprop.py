@@ -38,6 +38,8 @@ class RMSprop(Optimizer):
     [1.0]
     """
 
+    keras_slots = ({"nu": "velocity"}, {"trace": "momentum"}, {"mu": "average_gradient"})
+
     def __init__(
         self,
         learning_rate: Rate = 0.001,
@@ -53,10 +55,11 @@ class RMSprop(Optimizer):
 
     def rule(self, learning_rate: jax.Array) -> optax.GradientTransformation:
         scale = optax.scale_by_stddev if self.centered else optax.scale_by_rms
-        parts = [scale(self.rho, self.epsilon), descend(learning_rate)]
-        if self.momentum:
-            parts.append(optax.trace(self.momentum))
-        return optax.chain(*parts)
+        if not self.momentum:
+            return optax.chain(scale(self.rho, self.epsilon), descend(learning_rate))
+        # b as above, and as Keras keeps it: of steps that are yet to be subtracted.
+        step = optax.chain(scale(self.rho, self.epsilon), descend(-learning_rate))
+        return optax.chain(step, optax.trace(self.momentum), optax.scale(-1.0))
 
 
 class Adagrad(Optimizer):
@@ -78,6 +81,8 @@ class Adagrad(Optimizer):
     >>> [round(w, 3) for w in params["w"].tolist()]  # 2 - 0.5 · 3 / sqrt(7 + 9)
     [1.625]
     """
+
+    keras_slots = ({"sum_of_squares": "accumulator"},)
 
     def __init__(
         self,
@@ -114,6 +119,8 @@ class Adadelta(Optimizer):
     >>> [round(w, 3) for w in params["w"].tolist()]  # 2 - 0.1 / sqrt(0.25 · 9 + 0.01) · 3
     [1.8]
     """
+
+    keras_slots = ({"e_g": "accumulated_grad", "e_x": "accumulated_delta_var"},)
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from verax.optimizers.base import Optimizer, Options, Rate
+from verax.optimizers.transformations import in_float32
 
 __all__ = ["ScheduleFreeAdamW", "ScheduleFreeState"]
 
@@ -46,6 +47,8 @@ class ScheduleFreeAdamW(Optimizer):
     [0.5, 1.5]
     """
 
+    keras_slots = ({"z": "momentum", "nu": "velocity"},)
+
     def __init__(
         self,
         learning_rate: Rate = 0.0025,
@@ -61,7 +64,7 @@ class ScheduleFreeAdamW(Optimizer):
         self._demand("warmup_steps", warmup_steps >= 0, "not negative")
 
     def rule(self, learning_rate: jax.Array) -> optax.GradientTransformation:
-        beta_1, beta_2 = self.beta_1, self.beta_2
+        beta_1, beta_2 = in_float32(self.beta_1), in_float32(self.beta_2)
 
         def init(params: Any) -> ScheduleFreeState:
             # Arrays of their own: a loop may take over the memory of the parameters.

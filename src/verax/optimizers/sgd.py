@@ -38,6 +38,8 @@ class SGD(Optimizer):
     [-0.25]
     """
 
+    keras_slots = ({"trace": "momentum"},)
+
     def __init__(
         self,
         learning_rate: Rate = 0.01,
@@ -76,6 +78,8 @@ class Lion(Optimizer):
     >>> params["w"].tolist()
     [0.5, 1.5]
     """
+
+    keras_slots = ({"mu": "momentum"},)
 
     def __init__(
         self,

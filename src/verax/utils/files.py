@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import http.client
 import os
+import secrets
 import shutil
 import stat
 import tarfile
@@ -12,12 +15,11 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from verax.errors import DataError, DownloadError, InputError, UnknownNameError
-from verax.frame.files import written_whole
 from verax.frame.interactive import is_interactive_logging_enabled
 from verax.utils.progbar import Progbar
 
@@ -77,7 +79,8 @@ def get_file(
         DataError: An archive that cannot be read, or with members that would be written outside of its folder.
         InputError: Arguments that name no file.
 
-    The file and the folder are written beside their places and moved there when they are complete.
+    The file and the folder are written beside their places and moved there when they are complete. Of a file with a
+    hash, what was received before a connection ended is kept as ``.part``, and the next call goes on from there.
 
     Differs from Keras: an archive that is already unpacked is not unpacked again; one that reaches outside of its
     folder is refused whole; an archive that cannot be read is an error and not a warning; Keras' cache is read only.
@@ -145,58 +148,121 @@ def _hasher(file_hash: str, algorithm: str) -> Any:
 
 
 def _is_whole(path: Path, file_hash: str | None, algorithm: str) -> bool:
-    if file_hash is None:
-        return True
+    return file_hash is None or _digest(path, file_hash, algorithm) == file_hash.lower()
+
+
+def _digest(path: Path, file_hash: str, algorithm: str) -> str:
+    """The hash of a file, of the kind that ``file_hash`` is."""
     found = _hasher(file_hash, algorithm)
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             found.update(block)
-    return found.hexdigest() == file_hash.lower()
+    return found.hexdigest()
 
 
 def _fetch(origin: str | None, target: Path, file_hash: str | None, algorithm: str) -> None:
-    found = None if file_hash is None else _hasher(file_hash, algorithm)
-    asked = f"{target.name} was to be fetched from {origin}."
-    by_hand = f"Fetch it where there is a network, and put it at {target}." + (
-        f" It must have the {found.name} hash {file_hash}." if found is not None else ""
-    )
+    """Download to ``target``, or go on where an earlier try was cut off: then only the whole is what is checked."""
     if not origin:
         raise InputError(
             f"{target.name} is not in the cache.", received="no origin to fetch it from", do=f"Put it at {target}."
         )
+    asked = f"{target.name} was to be fetched from {origin}."
+    by_hand = f"Fetch it where there is a network, and put it at {target}."
+    if file_hash is not None:
+        by_hand += f" It must have the {_hasher(file_hash, algorithm).name} hash {file_hash}."
+    with _in_progress(target, keep=file_hash is not None) as path:
+        before = path.stat().st_size
+        try:
+            length = _receive(origin, path)
+            # A page that has changed since the part was received is no continuation of it.
+            if before and length is None and not _is_whole(path, file_hash, algorithm):
+                path.write_bytes(b"")
+                length = _receive(origin, path)
+        except (urllib.error.URLError, OSError, ValueError, http.client.HTTPException) as error:
+            reason = f"{error.code} {error.reason}" if isinstance(error, urllib.error.HTTPError) else ""
+            reason = reason or str(getattr(error, "reason", error))
+            raise DownloadError(asked, because=reason, do=by_hand) from error
+        done = path.stat().st_size
+        if length is not None:
+            kept = "The part is kept: asked for again, it goes on from there. " if file_hash is not None else ""
+            because = f"the connection ended after {done} of {length} bytes"
+            raise DownloadError(asked, because=because, do=kept + by_hand)
+        if not _is_whole(path, file_hash, algorithm):
+            found = _digest(path, str(file_hash), algorithm)
+            path.write_bytes(b"")  # nothing to go on from
+            raise DownloadError(
+                asked,
+                received=f"a file with the {_hasher(str(file_hash), algorithm).name} hash {found}",
+                because=f"{file_hash} was expected: it is another file, or a part of it",
+                do=by_hand,
+            )
+
+
+@contextlib.contextmanager
+def _in_progress(target: Path, *, keep: bool) -> Generator[Path]:
+    """A file to write to, which takes the place of ``target`` when the block has ended.
+
+    When it raises, what was written stays beside it as ``.part`` if ``keep``, and is what the next one begins with. It
+    has a name of its own while it is written, so that two processes never write to one file.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.part")
+    mine = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
-        done = 0
-        with written_whole(target) as file:
-            request = urllib.request.Request(origin, headers={"User-Agent": "verax"})
-            with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
-                for block in _shown(answer):
-                    done += file.write(block)
-                    if found is not None:
-                        found.update(block)
-            length = answer.headers.get("Content-Length")
-            if length and done != int(length):
-                raise DownloadError(asked, because=f"the connection ended after {done} of {length} bytes", do=by_hand)
-            if found is not None and found.hexdigest() != str(file_hash).lower():
-                raise DownloadError(
-                    asked,
-                    received=f"a file with the {found.name} hash {found.hexdigest()}",
-                    because=f"{file_hash} was expected: it is another file, or a part of it",
-                    do=by_hand,
-                )
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        if isinstance(error, DownloadError):
+        if not keep:
+            raise FileNotFoundError
+        os.replace(part, mine)
+    except FileNotFoundError:
+        mine.touch()
+    try:
+        yield mine
+        with mine.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(mine, target)
+    except BaseException:
+        if keep and mine.stat().st_size:
+            os.replace(mine, part)
+        else:
+            mine.unlink()
+        raise
+
+
+def _receive(origin: str, path: Path) -> int | None:
+    """Download to the end of ``path``; its length where the connection ended before that, None where it is all there.
+
+    A server that cannot go on in the middle is taken from the beginning.
+    """
+    before = path.stat().st_size
+    headers = {"User-Agent": "verax"} | ({"Range": f"bytes={before}-"} if before else {})
+    try:
+        answer = urllib.request.urlopen(urllib.request.Request(origin, headers=headers), timeout=_PATIENCE)
+    except urllib.error.HTTPError as error:
+        if not before or error.code != 416:
             raise
-        reason = f"{error.code} {error.reason}" if isinstance(error, urllib.error.HTTPError) else ""
-        reason = reason or str(getattr(error, "reason", error))
-        raise DownloadError(asked, because=reason, do=by_hand) from error
+        path.write_bytes(b"")  # 416: the file ends before the part does
+        return _receive(origin, path)
+    with answer, path.open("ab") as file:
+        if before and getattr(answer, "status", None) != 206:
+            file.truncate(0)
+            before = 0
+        promised = answer.headers.get("Content-Length")
+        length = before + int(promised) if promised else None
+        for block in _shown(answer, before, length):
+            file.write(block)
+            before += len(block)
+    return None if length in (None, before) else length
 
 
-def _shown(answer: Any) -> Iterator[bytes]:
+def _shown(answer: Any, done: int, length: int | None) -> Iterator[bytes]:
     """The blocks of an answer; how far it is, where a person watches."""
-    length = answer.headers.get("Content-Length")
-    bar = Progbar(int(length) if length else None, verbose=int(is_interactive_logging_enabled()), unit_name="byte")
-    done = 0
-    while block := answer.read(_BLOCK):
+    bar = Progbar(length, verbose=int(is_interactive_logging_enabled()), unit_name="byte")
+    while True:
+        try:
+            block = answer.read(_BLOCK)
+        except http.client.IncompleteRead as error:
+            block = error.partial
+        if not block:
+            return
         done += len(block)
         bar.update(done)
         yield block
