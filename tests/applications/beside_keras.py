@@ -19,9 +19,9 @@ __all__ = [
     "assert_reads_alike",
     "assert_trains_alike",
     "both",
+    "compiled_fast",
     "images",
     "pair",
-    "values",
 ]
 
 
@@ -36,7 +36,7 @@ def images(count: int, side: int) -> np.ndarray:
 
 @pytest.fixture(autouse=True, name="_compiled_fast")
 def compiled_fast() -> Iterator[None]:
-    """Programs are compiled in a third of the time, to slower ones: each is run a few times only."""
+    """Programs are compiled sooner, to slower ones: each is run a few times only."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)

@@ -53,6 +53,8 @@ def MobileNet(
 
     Howard et al., 2017, https://arxiv.org/abs/1704.04861, table 1. ImageNet's weights are published for images of
     128, 160, 192 and 224.
+
+    Differs from Keras: where these are asked for, another size is warned of, and an unknown one is not.
     """
     net = Network("MobileNet", **shared(locals()), default_size=published_size(input_shape, _SIZES))
     check_scale(net, alpha=alpha)

@@ -64,6 +64,9 @@ def MobileNetV2(
 
     Sandler et al., 2018, https://arxiv.org/abs/1801.04381, table 2. ImageNet's weights are published for images of
     96, 128, 160, 192 and 224.
+
+    Differs from Keras: where these are asked for, another size is warned of, and an unknown one is not; with
+    ``input_tensor``, all of ``input_shape`` is compared with it.
     """
     shape = image_shape("MobileNetV2", input_shape, input_tensor)
     net = Network("MobileNetV2", **shared(locals()), default_size=published_size(shape, _SIZES))

@@ -98,6 +98,8 @@ def MobileNetV3Small(
     """MobileNetV3-Small: 11 blocks.
 
     Howard et al., 2019, https://arxiv.org/abs/1905.02244, table 2. ImageNet's weights are those for images of 224.
+
+    Differs from Keras: as in ``MobileNetV2``.
     """
     return _made("small", _SMALL, 1024, locals())
 
@@ -120,6 +122,8 @@ def MobileNetV3Large(
     """MobileNetV3-Large: 15 blocks.
 
     Howard et al., 2019, https://arxiv.org/abs/1905.02244, table 1. ImageNet's weights are those for images of 224.
+
+    Differs from Keras: as in ``MobileNetV2``.
     """
     return _made("large", _LARGE, 1280, locals())
 

@@ -65,7 +65,7 @@ class Normalization(Adapting):
         invert: ``x * sqrt(variance) + mean`` instead.
 
     Differs from Keras: a layer that computes in 16 bits does so in float32 and rounds the result; ``adapt`` sums in
-    float64, refuses NaN, and sets the count.
+    float64, refuses NaN, and sets the count; weights that are set take effect at once.
 
     >>> layer = Normalization()
     >>> layer.adapt(np.array([[0.0, 7.0], [2.0, 9.0]]))
