@@ -53,7 +53,7 @@ HOUSE = {
     "wrappers": ("errors", "models"),
     "saving": ("formats", "frame", "losses", "metrics", "model", "models", "optimizers"),
     "utils": ("errors", "frame", "layers", "callbacks", "model", "saving"),
-    "applications": ("errors", "frame", "activations", "ops", "layers", "model", "utils"),
+    "applications": ("errors", "frame", "activations", "initializers", "ops", "layers", "model", "utils"),
     "datasets": ("errors", "utils"),
     "preprocessing": ("utils",),
     "testing": ("errors", "ledger", "frame", "losses", "metrics"),

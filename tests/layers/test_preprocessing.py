@@ -29,6 +29,14 @@ def close(ours, theirs):
 
 # ---- Normalization ---------------------------------------------------------------------------------------------------
 
+
+def test_weights_of_a_normalization_that_are_set_take_effect():
+    layer = layers.Normalization()
+    layer.build((None, 2))
+    layer.set_weights([np.float32([1, 2]), np.float32([4, 9]), np.int32(0)])
+    np.testing.assert_allclose(layer(np.float32([[3, 8]])), [[1, 2]], rtol=1e-6)
+
+
 X = np.random.default_rng(0).normal(3.0, 2.0, (6, 4, 3)).astype("float32")
 
 

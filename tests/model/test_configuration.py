@@ -322,3 +322,9 @@ def test_a_model_of_ones_own_is_cloned_by_its_configuration():
 def test_what_cannot_be_cloned_says_why(make, text):
     with pytest.raises(InputError, match=text):
         make()
+
+
+def test_keras_reads_a_rescaling_without_an_offset():
+    model = verax.Sequential([verax.Input((2,)), verax.layers.Rescaling(2.0)])
+    with oracle() as keras:
+        assert keras.models.model_from_json(model.to_json()).layers[-1].offset == 0.0

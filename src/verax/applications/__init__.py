@@ -11,9 +11,14 @@ from __future__ import annotations
 from verax.applications import (
     convnext,
     densenet,
+    efficientnet,
+    efficientnet_v2,
     imagenet_utils,
     inception_resnet_v2,
     inception_v3,
+    mobilenet,
+    mobilenet_v2,
+    mobilenet_v3,
     nasnet,
     resnet,
     resnet50,
@@ -24,8 +29,30 @@ from verax.applications import (
 )
 from verax.applications.convnext import ConvNeXtBase, ConvNeXtLarge, ConvNeXtSmall, ConvNeXtTiny, ConvNeXtXLarge
 from verax.applications.densenet import DenseNet121, DenseNet169, DenseNet201
+from verax.applications.efficientnet import (
+    EfficientNetB0,
+    EfficientNetB1,
+    EfficientNetB2,
+    EfficientNetB3,
+    EfficientNetB4,
+    EfficientNetB5,
+    EfficientNetB6,
+    EfficientNetB7,
+)
+from verax.applications.efficientnet_v2 import (
+    EfficientNetV2B0,
+    EfficientNetV2B1,
+    EfficientNetV2B2,
+    EfficientNetV2B3,
+    EfficientNetV2L,
+    EfficientNetV2M,
+    EfficientNetV2S,
+)
 from verax.applications.inception_resnet_v2 import InceptionResNetV2
 from verax.applications.inception_v3 import InceptionV3
+from verax.applications.mobilenet import MobileNet
+from verax.applications.mobilenet_v2 import MobileNetV2
+from verax.applications.mobilenet_v3 import MobileNetV3Large, MobileNetV3Small
 from verax.applications.nasnet import NASNetLarge, NASNetMobile
 from verax.applications.resnet import ResNet50, ResNet101, ResNet152
 from verax.applications.resnet_v2 import ResNet50V2, ResNet101V2, ResNet152V2
@@ -43,8 +70,27 @@ __all__ = [
     "DenseNet121",
     "DenseNet169",
     "DenseNet201",
+    "EfficientNetB0",
+    "EfficientNetB1",
+    "EfficientNetB2",
+    "EfficientNetB3",
+    "EfficientNetB4",
+    "EfficientNetB5",
+    "EfficientNetB6",
+    "EfficientNetB7",
+    "EfficientNetV2B0",
+    "EfficientNetV2B1",
+    "EfficientNetV2B2",
+    "EfficientNetV2B3",
+    "EfficientNetV2L",
+    "EfficientNetV2M",
+    "EfficientNetV2S",
     "InceptionResNetV2",
     "InceptionV3",
+    "MobileNet",
+    "MobileNetV2",
+    "MobileNetV3Large",
+    "MobileNetV3Small",
     "NASNetLarge",
     "NASNetMobile",
     "ResNet50",
@@ -56,9 +102,14 @@ __all__ = [
     "Xception",
     "convnext",
     "densenet",
+    "efficientnet",
+    "efficientnet_v2",
     "imagenet_utils",
     "inception_resnet_v2",
     "inception_v3",
+    "mobilenet",
+    "mobilenet_v2",
+    "mobilenet_v3",
     "nasnet",
     "resnet",
     "resnet50",

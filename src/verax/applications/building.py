@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from verax import activations, layers
 from verax.applications import imagenet_utils
@@ -23,9 +23,12 @@ __all__ = [
     "Network",
     "WeightFile",
     "WeightFiles",
+    "Weights",
     "application",
     "channel_axis",
+    "documented",
     "preprocessing",
+    "shared",
     "weight_files",
 ]
 
@@ -108,7 +111,7 @@ class Network:
         function: The name of the function that was called, for messages.
         include_top, weights, input_tensor, input_shape, pooling, classes, classifier_activation, name: As in every
             function of ``applications``.
-        default_size: The height and width of an image where nothing else is said.
+        default_size: The height and width of an image where nothing else is said; None where the head takes any size.
         min_size: The least height and width.
         channels_first: Whether it runs on images with the channels first.
 
@@ -128,7 +131,7 @@ class Network:
         classes: int,
         classifier_activation: Any,
         name: str | None,
-        default_size: int = 224,
+        default_size: int | None = 224,
         min_size: int = 32,
         channels_first: bool = True,
     ):
@@ -189,15 +192,16 @@ class Network:
                 do="Pass verax.Input((224, 224, 3)), and call the model on your array.",
             )
 
-    def _shape(self, shape: Any, default: int, least: int) -> tuple[int | None, ...]:
+    def _shape(self, shape: Any, default: int | None, least: int) -> tuple[int | None, ...]:
         """The shape of one image: what is asked for, or the default; unknown sizes where no head needs them."""
         first = image_data_format() == "channels_first"
 
         def of(channels: int | None, size: int | None) -> tuple[int | None, ...]:
             return (channels, size, size) if first else (size, size, channels)
 
+        one_size = self.include_top and default is not None
         if shape is None:
-            return of(3, default if self.include_top else None)
+            return of(3, default if one_size else None)
         shape = tuple(shape)
         received = f"input_shape={shape}"
         if len(shape) != 3 or not all(n is None or (isinstance(n, int) and not isinstance(n, bool)) for n in shape):
@@ -208,8 +212,8 @@ class Network:
                 do=f"Pass input_shape={of(3, default)}.",
             )
         channels, sizes = (shape[0], shape[1:]) if first else (shape[-1], shape[:2])
-        if self.pretrained and (channels != 3 or (self.include_top and shape != of(3, default))):
-            because = f"ImageNet's weights are for {of(3, default) if self.include_top else 'images of 3 channels'}"
+        if self.pretrained and (channels != 3 or (one_size and shape != of(3, default))):
+            because = f"ImageNet's weights are for {of(3, default) if one_size else 'images of 3 channels'}"
             do = "Leave input_shape out." if channels == 3 else "Pass weights=None, or make 3 channels of the image."
             raise ShapeError(self.asked, received=received, because=because, do=do)
         if any(n is not None and n < least for n in sizes):
@@ -217,7 +221,7 @@ class Network:
             raise ShapeError(
                 self.asked, received=received, because=because, do="Enlarge the images with layers.Resizing."
             )
-        if self.include_top and None in shape:
+        if one_size and None in shape:
             because = "the head (include_top=True) needs a size that is known"
             raise ShapeError(
                 self.asked, received=received, because=because, do=f"Pass input_shape={of(channels, default)}."
@@ -310,6 +314,9 @@ class Application(Protocol):
         ...
 
 
+_SHARED = (
+    "include_top", "weights", "input_tensor", "input_shape", "pooling", "classes", "classifier_activation", "name"
+)  # fmt: skip
 ARGUMENTS = """
     Args:
         include_top: Whether the network has its head, which tells ``classes`` apart.
@@ -322,7 +329,7 @@ ARGUMENTS = """
             for their maximum over height and width. Not used with the head.
         classes: How many classes the head tells apart; 1000 for ImageNet's weights.
         classifier_activation: Of the head's last layer; None for logits.
-        name: Of the model.
+{further}        name: Of the model.
 
     Returns:
         A model: images (batch, height, width, channels), made ready by ``preprocess_input`` of this module, to (batch,
@@ -332,6 +339,32 @@ ARGUMENTS = """
         InputError: An argument that does not fit; a shape that does not, below {least} x {least} for example.
         DownloadError: ImageNet's weights could not be fetched.
     """
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Model])
+
+
+def documented(default_size: int | None = 224, min_size: int = 32, **further: str) -> Callable[[_Function], _Function]:
+    """Add to a function's docstring what the arguments are that all functions share.
+
+    Args:
+        default_size, min_size: As in :class:`Network`.
+        further: What the arguments are that only this function has, by their names.
+    """
+    default = f"({default_size or 'None'}, {default_size or 'None'}, 3)"
+    lines = "".join(f"        {name}: {text}\n" for name, text in further.items())
+    arguments = ARGUMENTS.format(default=default, least=min_size, further=lines)
+
+    def decorated(function: _Function) -> _Function:
+        function.__doc__ = f"{(function.__doc__ or '').rstrip()}\n{arguments}"
+        return function
+
+    return decorated
+
+
+def shared(scope: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that all functions share, from a function's ``locals()``: so it hands them on to ``Network``."""
+    return {name: scope[name] for name in _SHARED}
 
 
 def application(
@@ -347,7 +380,6 @@ def application(
         files: ImageNet's weights.
         default_size, min_size, channels_first: As in :class:`Network`.
     """
-    default = f"({default_size}, {default_size}, 3)"
     label = name
 
     def decorated(body: Callable[[Network], Any]) -> Application:
@@ -361,27 +393,14 @@ def application(
             classifier_activation: Any = "softmax",
             name: str = label,
         ) -> Model:
-            net = Network(
-                body.__name__,
-                include_top=include_top,
-                weights=weights,
-                input_tensor=input_tensor,
-                input_shape=input_shape,
-                pooling=pooling,
-                classes=classes,
-                classifier_activation=classifier_activation,
-                name=name,
-                default_size=default_size,
-                min_size=min_size,
-                channels_first=channels_first,
-            )
+            further: dict[str, Any] = {"default_size": default_size, "min_size": min_size}
+            net = Network(body.__name__, **shared(locals()), **further, channels_first=channels_first)
             net.weights_from(files)
             return net.finish(body(net))
 
         make.__name__ = make.__qualname__ = body.__name__
-        make.__module__ = body.__module__
-        make.__doc__ = f"{(body.__doc__ or '').rstrip()}\n{ARGUMENTS.format(default=default, least=min_size)}"
-        return make
+        make.__module__, make.__doc__ = body.__module__, body.__doc__
+        return documented(default_size, min_size)(make)
 
     return decorated
 

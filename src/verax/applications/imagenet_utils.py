@@ -22,7 +22,7 @@ _COUNT = 1000
 _MODES = ("caffe", "tf", "torch")
 #: The mean color of ImageNet's training images and its spread: of values to 255 as BGR, and of values to 1 as RGB.
 _MEAN_BGR = (103.939, 116.779, 123.68)
-_MEAN_RGB, _SPREAD_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN_RGB, SPREAD_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 _CLASSES = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
 _CLASSES_HASH = "c2c37ea517e94d9795004a39431a14cb"
@@ -73,7 +73,7 @@ def preprocess_input(x: Any, data_format: str | None = None, mode: str = "caffe"
     if mode == "tf":
         return x / 127.5 - 1.0
     if mode == "torch":
-        return (x / 255.0 - constant(_MEAN_RGB)) / constant(_SPREAD_RGB)
+        return (x / 255.0 - constant(MEAN_RGB)) / constant(SPREAD_RGB)
     return (np.flip(x, axis) if numpy else ops.flip(x, axis)) - constant(_MEAN_BGR)
 
 

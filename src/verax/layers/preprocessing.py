@@ -41,6 +41,10 @@ class Rescaling(Layer):
         x = x.astype(self.compute_dtype)
         return x * self._placed(self.scale, x) + self._placed(self.offset, x)
 
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; the offset where it was not given, too, since Keras does not read without."""
+        return {"offset": 0.0, **super().get_config()}
+
     @staticmethod
     def _placed(value: Any, x: jax.Array) -> jax.Array:
         array = jnp.asarray(np.asarray(value, np.float32), x.dtype)
@@ -61,7 +65,7 @@ class Normalization(Adapting):
         invert: ``x * sqrt(variance) + mean`` instead.
 
     Differs from Keras: a layer that computes in 16 bits does so in float32 and rounds the result; ``adapt`` sums in
-    float64, refuses NaN, and sets the count.
+    float64, refuses NaN, and sets the count; weights that are set take effect at once.
 
     >>> layer = Normalization()
     >>> layer.adapt(np.array([[0.0, 7.0], [2.0, 9.0]]))
