@@ -113,8 +113,7 @@ class Archive:
             yield
         except VeraxError:
             raise
-        except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, struct.error, RuntimeError,
-                NotImplementedError, OverflowError) as error:  # fmt: skip
+        except Exception as error:  # at damaged bytes zipfile raises what its parts happen to raise
             raise DataError(
                 f"{self.name} was to be read.",
                 received=f"{member!r}: {error}" if member else str(error),
