@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -197,8 +198,6 @@ def programs() -> dict[str, Any]:
 
 def child_memory(kind: str) -> float:
     """The process's peak memory in MiB after an epoch of ResNet50."""
-    import resource
-
     if kind == "jax":
         raw_jax()
     else:
@@ -252,6 +251,49 @@ def memory() -> dict[str, Any]:
             ours <= raw,
         )
     }
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def child_file(peer: str, what: str, path: str) -> dict[str, float]:
+    """Seconds to write or load ResNet50's file, and by how much the peak of memory grew meanwhile, in MiB."""
+    k = library(peer)
+    model = None if what == "load" else k.applications.ResNet50(weights=None)
+    if model is not None:
+        model.compile("adam", "sparse_categorical_crossentropy")
+    k.Sequential([k.Input((2,)), k.layers.Dense(1)])  # what the first model of a process loads is not the file's
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    if model is None:
+        k.models.load_model(path)
+    else:
+        model.save(path)
+    seconds = time.perf_counter() - began
+    return {"seconds": seconds, "memory": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}
+
+
+def files() -> dict[str, Any]:
+    """ResNet50 as a ``.keras`` file: written and loaded by each library, in turn, in fresh processes."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for what, says in (("save", "written"), ("load", "loaded")):
+            times: dict[str, list[dict[str, float]]] = {"verax": [], "keras-jax": []}
+            for i in range(ROUNDS):
+                for peer in list(times)[:: 1 if i % 2 else -1]:
+                    # Each loads the file that Keras wrote.
+                    name = f"{peer if what == 'save' else 'keras-jax'}.keras"
+                    times[peer].append(child("file", peer, what, str(Path(folder) / name)))
+            ours, theirs = (
+                {key: statistics.median(t[key] for t in times[peer]) for key in ("seconds", "memory")} for peer in times
+            )
+            size = (Path(folder) / "keras-jax.keras").stat().st_size / 2**20
+            found[f"file {what}"] = figure(
+                f"ResNet50's `.keras` file ({size:.0f} MiB) {says}: Verax / Keras-JAX",
+                f"{ours['seconds']:.2f} / {theirs['seconds']:.2f} s; "
+                f"peak memory +{ours['memory']:,.0f} / +{theirs['memory']:,.0f} MiB",
+            )
+    return found
 
 
 # ---- what extras cost ------------------------------------------------------------------------------------------------
@@ -314,11 +356,13 @@ def extras() -> dict[str, Any]:
     }
 
 
-SECTIONS = {"imports": imports, "first": first, "programs": programs, "memory": memory, "extras": extras}
+SECTIONS = {"imports": imports, "first": first, "programs": programs, "memory": memory, "files": files,
+            "extras": extras}  # fmt: skip
 CHILDREN: dict[str, Callable[..., Any]] = {
     "first": child_first,
     "programs": child_programs,
     "memory": child_memory,
+    "file": child_file,
     "extras": child_extras,
     "explained": child_explained,
 }

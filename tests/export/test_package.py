@@ -89,7 +89,7 @@ def _serve(description):
     ("change", "match"),
     [
         (_cut_program, "this JAX cannot read it"),
-        (lambda f, d: f.update({"weights.safetensors": b"\xff" * 40}), "damaged"),
+        (lambda f, d: f.update({"weights.safetensors": b"\xff" * 40}), "no whole .safetensors file"),
         (lambda f, d: d["weights"].popitem(), "not those it describes"),
         (lambda f, d: d.update(endpoints={}), "not of the form"),
         (lambda f, d: d.update(endpoints=[]), "not of the form"),

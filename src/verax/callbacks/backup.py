@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
-
 from verax.callbacks.frequency import SavingCallback, check_frequency
 from verax.errors import DataError, InputError, VeraxWarning
+from verax.formats import npz
 from verax.frame.files import written_whole
 
 __all__ = ["BackupAndRestore"]
@@ -88,12 +83,12 @@ class BackupAndRestore(SavingCallback):
     def passed(self, epoch: int, batches: int | None, logs: Any) -> None:
         """Save."""
         self.saved()
-        state = _as_bits(self.model.training_state())
+        state = self.model.training_state()
         path = self.backup_dir / _FILE
         if self.double_checkpoint and path.exists():
             os.replace(path, self.backup_dir / _BEFORE)
         with written_whole(path) as file:
-            np.savez(file, **state)
+            npz.write(file, state)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Delete the backup: nothing is left to go on with."""
@@ -111,10 +106,9 @@ class BackupAndRestore(SavingCallback):
             if not path.exists():
                 continue
             try:
-                with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                    state = _as_arrays({key: file[key] for key in file.files})
-            except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-                broken.append(f"{path}: {error}")
+                state = npz.read(path)
+            except (DataError, OSError) as error:
+                broken.append(" ".join(str(error).split()))
                 continue
             if "run" not in state:
                 broken.append(f"{path}: it holds no state of a training")
@@ -131,16 +125,3 @@ class BackupAndRestore(SavingCallback):
                 do="Delete it to train from the beginning.",
             )
         return None
-
-
-def _as_bits(state: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
-    """A .npz file keeps bits, and forgets dtypes that NumPy does not know: they are written beside."""
-    strange = {name: value.dtype.name for name, value in state.items() if value.dtype.kind == "V"}
-    bits = {name: state[name].view(f"u{state[name].dtype.itemsize}") for name in strange}
-    return {**state, **bits, "dtypes": np.array(json.dumps(strange))}
-
-
-def _as_arrays(bits: dict[str, Any]) -> dict[str, Any]:
-    """What ``_as_bits`` was given."""
-    strange = json.loads(str(bits.pop("dtypes", "{}")))
-    return {name: value.view(jnp.dtype(strange[name])) if name in strange else value for name, value in bits.items()}

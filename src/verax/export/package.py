@@ -13,17 +13,17 @@ Nothing in it is compressed, and nothing in it is Python.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import zipfile
 from collections.abc import Mapping
 from typing import Any, cast
 
-import ml_dtypes
 import numpy as np
 
 from verax.errors import DataError
-from verax.formats import archive
+from verax.formats import archive, tensors
 from verax.frame.files import written_whole
 
 __all__ = ["DESCRIPTION", "FORMAT", "VERSION", "WEIGHTS", "packed", "read", "read_description", "write"]
@@ -31,12 +31,6 @@ __all__ = ["DESCRIPTION", "FORMAT", "VERSION", "WEIGHTS", "packed", "read", "rea
 FORMAT, VERSION = "verax-export", 1
 DESCRIPTION, WEIGHTS = "export.json", "weights.safetensors"
 _MOST_TEXT = 1 << 26
-#: dtype -> what safetensors calls it.
-_NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32",
-          "int16": "I16", "int8": "I8", "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8",
-          "bool": "BOOL", "complex64": "C64", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2"}  # fmt: skip
-_DTYPES = {said: name for name, said in _NAMES.items()}
-
 Array = np.ndarray[Any, Any]
 
 
@@ -57,18 +51,8 @@ def write(path: str | os.PathLike[str], description: dict[str, Any], members: Ma
 
 
 def packed(weights: Mapping[str, Array]) -> bytes:
-    """Arrays by path as safetensors: the length of a header, the header, and their bytes."""
-    entries: dict[str, Any] = {"__metadata__": {"format": FORMAT}}
-    parts: list[bytes] = []
-    place = 0
-    # Wide elements first, so that each array stands at a multiple of its element's size.
-    for name, array in sorted(weights.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
-        parts.append(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
-        span = [place, place := place + len(parts[-1])]
-        entries[name] = {"dtype": _NAMES[array.dtype.name], "shape": list(array.shape), "data_offsets": span}
-    header = json.dumps(entries, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return b"".join([len(header).to_bytes(8, "little"), header, *parts])
+    """Arrays by path as safetensors."""
+    return b"".join(tensors.packed(weights, {"format": FORMAT}))
 
 
 def read_description(members: archive.Archive | archive.Directory) -> dict[str, Any]:
@@ -126,28 +110,17 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]
                     because="its size and hash are not those that are noted",
                     do="Take another copy of it.",
                 )
-    return description, _unpacked(data.pop(WEIGHTS, b""), description, asked), data
+    return description, _unpacked(data.pop(WEIGHTS, b""), description, str(path)), data
 
 
-def _unpacked(data: bytes, description: dict[str, Any], asked: str) -> dict[str, Array]:
-    import safetensors
-
-    try:
-        table = safetensors.deserialize(data)
-        arrays = {name: _array(form) for name, form in table}
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise DataError(asked, received=f"{WEIGHTS}: {error}", because="it is damaged") from error
+def _unpacked(data: bytes, description: dict[str, Any], path: str) -> dict[str, Array]:
+    arrays = tensors.unpacked(io.BytesIO(data), f"{path}: {WEIGHTS}")
+    asked = f"{path} was to be read as an exported model."
     noted = description.get("weights")
     have = {name: {"shape": list(a.shape), "dtype": a.dtype.name} for name, a in arrays.items()}
     if noted != have:
         raise DataError(asked, received=f"{len(have)} weights", because="they are not those it describes")
     return arrays
-
-
-def _array(form: Mapping[str, Any]) -> Array:
-    name = _DTYPES[form["dtype"]]
-    dtype = np.dtype(getattr(ml_dtypes, name)) if hasattr(ml_dtypes, name) else np.dtype(name)
-    return np.frombuffer(bytes(form["data"]), dtype).reshape(form["shape"])
 
 
 def _hash(data: bytes) -> str:

@@ -37,6 +37,8 @@ _USUAL: dict[str, tuple[Any, ...]] = {
 }
 #: Names that need no word before them.
 _BARE = {"activation", "batch_shape", "batch_input_shape", "padding"}
+#: Classes whose ``vocabulary`` may be the name of a file.
+_READERS = ("StringLookup", "IntegerLookup", "IndexLookup", "TextVectorization")
 _DEEPEST = 64
 Config = Mapping[str, Any]
 
@@ -149,8 +151,10 @@ def _node(node: Config, layer: str) -> Iterator[tuple[str, str, str]]:
     own = _inner(node)
     brought = isinstance(module, str) and module.startswith(("keras", "verax", "builtins"))
     if name == "__lambda__" or own.get("function_type") == "lambda":
-        yield "unsafe", layer, "holds the bytecode of a Python function, which whoever loads it would run"
+        yield "unsafe", layer, "holds the bytecode of a Python function, a lambda, which whoever loads it would run"
         return
+    if name in _READERS and isinstance(own.get("vocabulary"), str):
+        yield "unsafe", layer, f"reads the file {own['vocabulary']!r} for its vocabulary"
     if name == "Lambda" and isinstance(own.get("function"), str):
         yield "notice", layer, f"is a Lambda of the function {own['function']!r}: give it in custom_objects"
     if name == "function" and module == "builtins":

@@ -15,8 +15,8 @@ from verax.formats import archive
 
 __all__ = ["read", "write"]
 
-#: NumPy writes the bits of this type, and forgets its name: the name of its member says it.
-_BFLOAT16 = ".bfloat16"
+#: NumPy writes the bits of these types, and forgets their names: a member's name says them.
+_STRANGE = ("bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3b11fnuz", "float8_e4m3fnuz", "float8_e5m2fnuz")
 _HEADS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -25,8 +25,9 @@ def write(file: IO[bytes], arrays: Mapping[str, Any]) -> None:
     made: dict[str, Any] = {}
     for name, value in arrays.items():
         array = np.asarray(value)
-        of_bits = array.dtype == ml_dtypes.bfloat16
-        made[name + _BFLOAT16 if of_bits else name] = array.view(np.uint16) if of_bits else array
+        strange = array.dtype.name in _STRANGE
+        key, kept = (f"{name}.{array.dtype.name}", array.view(f"u{array.dtype.itemsize}")) if strange else (name, array)
+        made[key] = kept
     np.savez(file, **made)
 
 
@@ -53,9 +54,9 @@ def read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
                         do="Take another copy of it.",
                     ) from error
             key = name.removesuffix(".npy")
-            if key.endswith(_BFLOAT16):
-                key, array = key.removesuffix(_BFLOAT16), array.view(ml_dtypes.bfloat16)
-            found[key] = array
+            plain, _, kind = key.rpartition(".")
+            strange = kind in _STRANGE and array.dtype.kind == "u"
+            found[plain if strange else key] = array.view(getattr(ml_dtypes, kind)) if strange else array
     return found
 
 

@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeGuard, cast
@@ -22,7 +22,7 @@ import numpy as np
 from verax.errors import DataError, DtypeError, InputError
 from verax.frame.files import written_whole
 
-__all__ = ["INDEX_SUFFIX", "Header", "TensorSpec", "header", "is_tensors_file", "read", "write"]
+__all__ = ["INDEX_SUFFIX", "Header", "TensorSpec", "header", "is_tensors_file", "packed", "read", "unpacked", "write"]
 
 #: How the file ends that names the parts of a model kept in several files.
 INDEX_SUFFIX = ".safetensors.index.json"
@@ -108,21 +108,32 @@ def write(path: Any, arrays: Mapping[str, Any], metadata: Mapping[str, str] | No
         DtypeError: An array of a dtype the format does not know.
         InputError: A name the format keeps for itself.
     """
-    ready = {name: np.asarray(array) for name, array in arrays.items()}
-    for name, array in ready.items():
-        asked = f"{name!r} was to be written to {path}."
+    with written_whole(path) as file:
+        file.writelines(packed(arrays, metadata, str(path)))
+
+
+def packed(arrays: Mapping[str, Any], metadata: Mapping[str, str] | None = None, name: str = "") -> Iterator[bytes]:
+    """The bytes of a ``.safetensors`` file, piece by piece: the length of the header, the header, each tensor.
+
+    Args:
+        arrays, metadata: As in ``write``.
+        name: What messages call the file.
+    """
+    ready = {key: np.asarray(array) for key, array in arrays.items()}
+    for key, array in ready.items():
+        asked = f"{key!r} was to be written to {name}."
         if array.dtype.newbyteorder("=") not in _NAMES:
             known = ", ".join(str(dtype) for dtype in _NAMES)
             raise DtypeError(asked, received=f"dtype {array.dtype}", because=f"a .safetensors file holds {known}")
-        if name == "__metadata__":
+        if key == "__metadata__":
             raise InputError(asked, because="the format keeps that name for itself", do="Give it another name.")
     # Wide elements first, so that every tensor stands at a multiple of its element's size.
-    order = sorted(ready, key=lambda name: (-ready[name].dtype.itemsize, name))
+    order = sorted(ready, key=lambda key: (-ready[key].dtype.itemsize, key))
     entries: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     place = 0
-    for name in order:
-        array = ready[name]
-        entries[name] = {
+    for key in order:
+        array = ready[key]
+        entries[key] = {
             "dtype": _NAMES[array.dtype.newbyteorder("=")],
             "shape": list(array.shape),
             "data_offsets": [place, place + array.nbytes],
@@ -130,12 +141,11 @@ def write(path: Any, arrays: Mapping[str, Any], metadata: Mapping[str, str] | No
         place += array.nbytes
     text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    with written_whole(path) as file:
-        file.write(len(text).to_bytes(8, "little"))
-        file.write(text)
-        for name in order:
-            array = ready[name]
-            file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+    yield len(text).to_bytes(8, "little")
+    yield text
+    for key in order:
+        array = ready[key]
+        yield array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def header(path: Any) -> Header:
@@ -181,6 +191,14 @@ def read(path: Any, only: Iterable[str] | None = None, *, of: Header | None = No
     return {name: arrays[name] for name in wanted}
 
 
+def unpacked(file: IO[bytes], name: str) -> dict[str, Array]:
+    """The arrays of a ``.safetensors`` file that is open, such as a member of an archive."""
+    head = _header_of(file, Path(name))
+    file.seek(0)
+    base = 8 + int.from_bytes(file.read(8), "little")
+    return {key: _tensor(file, base, key, spec) for key, spec in head.tensors.items()}
+
+
 def _tensor(file: IO[bytes], base: int, name: str, spec: TensorSpec) -> Array:
     size = spec.stop - spec.start
     buffer = np.empty(size, np.uint8)
@@ -194,11 +212,16 @@ def _tensor(file: IO[bytes], base: int, name: str, spec: TensorSpec) -> Array:
 
 def _header(path: Path) -> Header:
     with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > min(size - 8, _HEADER_LIMIT):
-            raise _broken(path, f"its header would take {length} bytes, and the file has {size}")
-        text = file.read(length)
+        return _header_of(file, path)
+
+
+def _header_of(file: IO[bytes], path: Path) -> Header:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    length = int.from_bytes(file.read(8), "little")
+    if size < 8 or length > min(size - 8, _HEADER_LIMIT):
+        raise _broken(path, f"its header would take {length} bytes, and the file has {size}")
+    text = file.read(length)
     room = size - 8 - length
     entries = _json(path, text)
     raw = entries.pop("__metadata__", {})

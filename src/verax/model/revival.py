@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 from verax.errors import DataError, InputError, VeraxError
+from verax.formats.configs import code_in
 from verax.frame.serialized import revived
 
-__all__ = ["check_model", "refuse_unsafe", "revive", "unsafe_items"]
-
-#: Classes whose ``vocabulary`` may be the name of a file.
-_READERS = ("StringLookup", "IntegerLookup", "IndexLookup", "TextVectorization")
+__all__ = ["check_model", "refuse_unsafe", "revive"]
 
 
 def revive(config: Any, name: str) -> Any:
@@ -43,32 +40,13 @@ def check_model(found: Any, name: str) -> None:
 
 def refuse_unsafe(config: Any, name: str) -> None:
     """Refuse a configuration that would run code, or read other files of this machine."""
-    for layer, what, do in unsafe_items(config):
-        raise InputError(
-            f"{name} was to be loaded.",
-            received=f"{what} in {layer!r}",
-            because="a file from somebody else could do anything by it",
-            do=do + ", or pass safe_mode=False if you trust the file as you trust a program.",
-        )
-
-
-def unsafe_items(config: Any, layer: str = "model") -> Iterator[tuple[str, str, str]]:
-    """(layer, what it holds, what to do instead) for each part of a configuration that is not safe to revive."""
-    if isinstance(config, (list, tuple)):
-        for item in cast("list[Any]", config):
-            yield from unsafe_items(item, layer)
-    if not isinstance(config, Mapping):
-        return
-    config = cast("Mapping[str, Any]", config)
-    inner = config.get("config")
-    if isinstance(inner, Mapping) and isinstance(cast("Any", inner).get("name"), str):
-        layer = str(cast("Any", inner)["name"])
-    if config.get("class_name") == "__lambda__":
-        do = "Save it with a registered function in the place of the lambda, and pass custom_objects={name: function}"
-        yield layer, "a lambda, as bytecode of Python,", do
-    if config.get("class_name") in _READERS and isinstance(inner, Mapping):
-        source = cast("Any", inner).get("vocabulary")
-        if isinstance(source, str):
-            yield layer, f"the file {source!r} as its vocabulary", "Save the layer with the tokens themselves"
-    for value in config.values():
-        yield from unsafe_items(value, layer)
+    for kind, layer, why in code_in(config):
+        if kind == "unsafe":
+            raise InputError(
+                f"{name} was to be loaded.",
+                received=f"{layer!r}, which {why}",
+                because="a file from somebody else could do anything by it",
+                do="Save the model without it (a registered function in a lambda's place, and custom_objects={name: "
+                "function}; a vocabulary's tokens themselves), or pass safe_mode=False if you trust the file as you "
+                "trust a program.",
+            )
