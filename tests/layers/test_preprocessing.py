@@ -508,3 +508,19 @@ def test_hashing_refuses():
         layers.HashedCrossing(3)([np.array(["a"]), np.array(["a", "b"])])
     with pytest.raises(InputError, match="text or whole numbers"):
         layers.HashedCrossing(3)([np.array(["a"]), np.array([0.5])])
+
+
+def test_numbers_for_each_channel_stand_at_the_channels():
+    x = np.arange(24.0, dtype="float32").reshape(1, 3, 2, 4)
+    scale = [1.0, 10.0, 100.0]
+    with oracle() as keras:
+        keras.config.set_image_data_format("channels_first")
+        try:
+            expected = keras.layers.Rescaling(scale, offset=0.5)(x)
+        finally:
+            keras.config.set_image_data_format("channels_last")
+    verax.config.set_image_data_format("channels_first")
+    layer = layers.Rescaling(scale, offset=0.5)
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-6)
+    moved = layers.Rescaling(scale, offset=scale)(x)  # Keras adds the offsets along the last axis
+    np.testing.assert_allclose(moved, x * np.reshape(scale, (3, 1, 1)) + np.reshape(scale, (3, 1, 1)), rtol=1e-6)

@@ -11,6 +11,7 @@ import numpy as np
 
 from verax.errors import DataError, InputError, ShapeError
 from verax.frame.policy import epsilon
+from verax.frame.settings import image_data_format
 from verax.layers.adapting import Adapting
 from verax.layers.base import Layer, LayerArguments, layer_registry
 
@@ -22,8 +23,11 @@ class Rescaling(Layer):
     """``x * scale + offset`` in the compute dtype: ``Rescaling(1 / 255)`` maps uint8 images to [0, 1].
 
     Args:
-        scale: A number, or one for each channel (the last axis).
+        scale: A number, or one for each channel: of the last axis, or of the third from the end where
+            ``config.image_data_format()`` is ``"channels_first"``.
         offset: A number, or one for each channel.
+
+    Differs from Keras: the offsets follow the channels, too.
 
     >>> Rescaling(1 / 127.5, offset=-1)(np.uint8([0, 255])).tolist()
     [-1.0, 1.0]
@@ -48,6 +52,8 @@ class Rescaling(Layer):
     @staticmethod
     def _placed(value: Any, x: jax.Array) -> jax.Array:
         array = jnp.asarray(np.asarray(value, np.float32), x.dtype)
+        if array.ndim and image_data_format() == "channels_first":
+            array = array.reshape(array.shape + (1,) * (3 - array.ndim))
         return array.reshape((1,) * (x.ndim - array.ndim) + array.shape) if array.ndim else array
 
 
