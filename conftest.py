@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 import os
 import resource
@@ -61,6 +63,9 @@ def _bounded_memory():
     if _used() > _room["limit"]:
         jax.clear_caches()
         gc.collect()
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError, AttributeError):  # glibc keeps what was freed, unless it is asked
+                ctypes.CDLL("libc.so.6").malloc_trim(0)
         _room["limit"] = max(_LEAST, _used() + (1 << 29))
 
 

@@ -191,9 +191,10 @@ def test_a_mask_of_steps_beside_a_loss_of_one_value_a_row():
         return jnp.sum((y_true - y_pred) ** 2, axis=-1)
 
     for weight, expected in ((None, 14 / 2), (W, 131 / 2)):
-        made = objective(Term("loss", of_rows, 0), model=Identity(masked=True))
+        made = objective(Term("out", 0, of_rows), model=Identity(masked=True))
         total, tallies = observe(made, X, Y, weight)
         assert total == pytest.approx(expected)
         parts = [observe(made, X[i : i + 1], Y[i : i + 1], None if weight is None else weight[i : i + 1])[1]
                  for i in range(3)]  # fmt: skip
-        assert fold([p["loss"] for p in parts]).mean == pytest.approx(fold([tallies["loss"]]).mean)
+        whole, split = fold([tallies["loss"]])["out"], fold([p["loss"] for p in parts])["out"]
+        assert split.mean == pytest.approx(whole.mean)

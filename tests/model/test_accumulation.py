@@ -25,7 +25,7 @@ def test_accumulation_across_epochs_and_short_batches():
     theirs, ours = models
     state = ours._model.compiled.opt_state
     assert ours.optimizer.iterations(state) == int(theirs.optimizer.iterations) == 2
-    assert int(state.inner[0].step) == 2
+    assert int(state.inner[0].waited) == 2
     for variable, kept in zip(ours.trainable_variables, theirs.optimizer._accumulated_gradients, strict=True):
         np.testing.assert_allclose(state.inner[0].total[variable.path], kept, rtol=1e-4, atol=1e-6)
     assert [key[0] for key in ours.programs] == ["train"]

@@ -228,7 +228,7 @@ def _of_rows(mask: Any, values: jax.Array) -> Any:
     """A mask of steps for a loss with one value a row: a row counts where any of its steps does."""
     if mask is None or mask.ndim <= values.ndim:
         return mask
-    return jnp.any(mask != 0, axis=tuple(range(values.ndim, mask.ndim)))
+    return jnp.any(mask.astype(bool), axis=tuple(range(values.ndim, mask.ndim)))
 
 
 def _like(weight: Any, values: jax.Array) -> jax.Array | None:

@@ -94,7 +94,7 @@ def load_model(
                 def state(optimizer: Any, params: dict[str, Any]) -> Any:
                     return _state(optimizer, arrays, params)
 
-                restoring(model, state, file.name, count=len(arrays), lenient=True)()
+                restoring(model, state, file.name, arrays=arrays, lenient=True)()
         return model
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,11 +42,11 @@ def read(model: Any, contents: Contents, *, lenient: bool) -> Callable[[], None]
     def state(optimizer: Any, params: dict[str, Any]) -> Any:
         return optimizer.from_variables(arrays, params, list(params))
 
-    return restoring(model, state, contents.name, count=len(arrays), lenient=lenient)
+    return restoring(model, state, contents.name, arrays=arrays, lenient=lenient)
 
 
 def restoring(
-    model: Any, state_of: Callable[[Any, dict[str, Any]], Any], name: str, *, count: int, lenient: bool
+    model: Any, state_of: Callable[[Any, dict[str, Any]], Any], name: str, *, arrays: Sequence[Any], lenient: bool
 ) -> Callable[[], None]:
     """What gives a compiled model's optimizer a state, once everything else is known to fit.
 
@@ -54,7 +54,7 @@ def restoring(
         model: A model, built and compiled.
         state_of: (optimizer, path -> trained value, in Keras' order) -> state.
         name: The file, for messages.
-        count: How many arrays the file has: before its first step an optimizer of Keras has two, or one, and no state.
+        arrays: What the file has: before its first step an optimizer of Keras has an iteration, a rate, and no state.
         lenient: Warn where the state is another optimizer's, and leave it: the weights are what was asked for.
     """
     compiled = model._model.compiled
@@ -62,7 +62,7 @@ def restoring(
     try:
         state = state_of(compiled.optimizer, params)
     except InputError as error:
-        if count <= 2:
+        if all(np.ndim(array) == 0 for array in arrays):
             return lambda: None
         if not lenient:
             raise
