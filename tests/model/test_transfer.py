@@ -43,6 +43,19 @@ def test_a_layer_of_a_model_is_the_output_of_another(kind):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+def test_parts_are_connected_whatever_the_model_has_done(tmp_path):
+    x = np.ones((2, 8, 8, 3), "float32")
+    model = verax.Sequential([layers.Input((8, 8, 3)), layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(x, np.ones((2, 1)), validation_data=(x, np.ones((2, 1))), verbose=0)
+    model.save(tmp_path / "m.keras")
+    for each in (model, verax.saving.load_model(tmp_path / "m.keras")):
+        each.evaluate(x, np.ones((2, 1)), verbose=0)
+        features = verax.Model(each.inputs, each.layers[0].output)
+        np.testing.assert_array_equal(features(x), each.layers[0](x))
+        assert verax.Model(each.input, each.output)(x).shape == (2, 1)
+
+
 def test_a_new_head_on_a_frozen_base():
     source = base(verax)
     source.trainable = False

@@ -125,7 +125,7 @@ class Model(Learner):
     @property
     def inputs(self) -> list[SymbolicTensor]:
         """The symbolic inputs the model was made or built with."""
-        return jax.tree.leaves(self._model.inputs, is_leaf=is_symbolic)
+        return jax.tree.leaves(self.input, is_leaf=is_symbolic)
 
     @property
     def outputs(self) -> list[SymbolicTensor]:
@@ -146,7 +146,7 @@ class Model(Learner):
     @property
     def input_shape(self) -> Any:
         """The shape of the input, or their structure."""
-        return jax.tree.map(lambda t: t.shape, self._model.inputs, is_leaf=is_symbolic)
+        return jax.tree.map(lambda t: t.shape, self.input, is_leaf=is_symbolic)
 
     @property
     def output_shape(self) -> Any:

@@ -121,6 +121,11 @@ class Sequential(Model):
         return {}
 
     @property
+    def input(self) -> Any:
+        """The symbolic input that was declared; else what the model was built for."""
+        return self._model.inputs if self._start is None else self._start
+
+    @property
     def outputs(self) -> list[SymbolicTensor]:
         """The symbolic output, once the input's shape is known."""
         return [] if self._end is None else jax.tree.leaves(self._end, is_leaf=is_symbolic)
