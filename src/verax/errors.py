@@ -114,20 +114,22 @@ class UnknownNameError(InputError, LookupError):
     """
 
     @classmethod
-    def among(cls, kind: str, name: object, known: Iterable[str]) -> UnknownNameError:
-        """The error for ``name``, which is none of ``known``, with the nearest of them."""
+    def among(cls, kind: str, name: object, known: Iterable[str], hint: str = "") -> UnknownNameError:
+        """The error for ``name``, which is none of ``known``, with the nearest of them, and a further hint."""
         names = sorted(set(known))
         near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
         if near:
             do = "Did you mean " + " or ".join(repr(n) for n in near) + "?"
-        else:
+        elif len(names) <= 60 or not hint:
             do = "Use one of " + ", ".join(repr(n) for n in names) + "."
+        else:
+            do = ""
         article = "An" if kind[:1] in "aeiou" else "A"
         return cls(
             f"{article} {kind} was asked for by name.",
             received=repr(name),
             because=f"no {kind} has that name",
-            do=do,
+            do=f"{do} {hint}".strip(),
         )
 
 

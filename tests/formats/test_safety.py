@@ -124,9 +124,8 @@ def test_classes_of_ones_own_are_named_with_the_way_to_find_them(tmp_path):
     def change(config):
         config["config"]["layers"][1] |= {"class_name": "Other", "registered_name": "Other"}
 
-    with pytest.raises(UnknownNameError, match="Other") as caught:
+    with pytest.raises(UnknownNameError, match=r"Other[^~]*custom_objects"):
         load_model(with_config(path, change))
-    assert "custom_objects" in caught.value.__notes__[0]
     assert load_model(path, custom_objects={"Other": Mine})(np.ones((1, 3))).tolist() == [[2, 2, 2]]
 
 

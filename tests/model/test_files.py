@@ -88,6 +88,34 @@ def test_writers_and_readers(name, tmp_path):
             same(answers(other, x), expected, rounding)
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_losses_and_metrics_of_ones_own(suffix, tmp_path):
+    def my_loss(y_true, y_pred):
+        return verax.ops.mean(verax.ops.square(y_true - y_pred), axis=-1)
+
+    def my_metric(y_true, y_pred):
+        return verax.ops.mean(verax.ops.abs(y_true - y_pred), axis=-1)
+
+    inputs = verax.Input((4,))
+    outputs = {name: verax.layers.Dense(1, name=name)(inputs) for name in ("a", "b")}
+    model = verax.Model(inputs, outputs)
+    model.compile("adam", {"a": my_loss, "b": "mae"}, metrics={"a": [my_metric]})
+    x = np.ones((4, 4), "float32")
+    y = {"a": np.zeros((4, 1)), "b": np.zeros((4, 1))}
+    model.fit(x, y, verbose=0)
+    model.save(tmp_path / f"m{suffix}")
+    own = {"my_loss": my_loss, "my_metric": my_metric}
+    again = load_model(tmp_path / f"m{suffix}", custom_objects=own)
+    expected = model.evaluate(x, y, verbose=0, return_dict=True)
+    assert again.evaluate(x, y, verbose=0, return_dict=True) == expected
+    assert "a_my_metric" in expected
+    again.fit(x, y, verbose=0)
+    assert again.steps_trained == 2
+    with pytest.raises(verax.errors.UnknownNameError, match=r"my_loss[^~]*custom_objects[^~]*compile=False"):
+        load_model(tmp_path / f"m{suffix}")
+    assert load_model(tmp_path / f"m{suffix}", compile=False).optimizer is None
+
+
 def test_what_is_in_a_file(tmp_path):
     model = ARCHITECTURES["convnet"](verax)
     model.save(tmp_path / "m.keras")

@@ -157,10 +157,11 @@ def _class(config: Mapping[str, Any]) -> Any:
         if inspect.isclass(entry) and (anywhere or entry.__module__.split(".")[1] == words[0]):
             return entry
     known = [name for registry in registries.values() for name in registry.names()]
-    error = UnknownNameError.among(f"class (of module {config.get('module')!r})", name, known)
-    error.add_note("A class of your own is found when it has @verax.saving.register_keras_serializable(), or by "
-                   "custom_objects={name: class}.")  # fmt: skip
-    raise error
+    hint = (
+        "A class of your own is found when it has @verax.saving.register_keras_serializable(), or by "
+        "custom_objects={name: class}."
+    )
+    raise UnknownNameError.among(f"class (of module {config.get('module')!r})", name, known, hint)
 
 
 def _function(config: Mapping[str, Any]) -> Callable[..., Any]:
@@ -172,10 +173,11 @@ def _function(config: Mapping[str, Any]) -> Callable[..., Any]:
     functions = [entry for entry in found if not inspect.isclass(entry)]
     if not functions:
         known = [name for registry in registries.values() for name in registry.names()]
-        error = UnknownNameError.among("function", name, known)
-        error.add_note("A function of your own is found when it has @verax.saving.register_keras_serializable(), or "
-                       "by custom_objects={name: function}.")  # fmt: skip
-        raise error
+        hint = (
+            "A function of your own is found when it has @verax.saving.register_keras_serializable(), or by "
+            "custom_objects={name: function}; where only fit needs it, compile=False loads the model without."
+        )
+        raise UnknownNameError.among("function", name, known, hint)
     return functions[0]
 
 

@@ -140,7 +140,7 @@ def get(identifier: Any) -> Loss | None:
             found.name = identifier
         return found
     name = getattr(found, "__name__", "")
-    if name in _registry and _registry[name].function is found:
+    if getattr(_registry.entries().get(name), "function", None) is found:
         return _registry[name]()
     return LossFunctionWrapper(found)
 
