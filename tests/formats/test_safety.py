@@ -99,6 +99,13 @@ def test_pickled_weights_are_refused(saved):
         network().load_weights(path)
 
 
+def test_pickles_of_pytorch_are_refused_with_the_way_around(tmp_path):
+    path = tmp_path / "net.pt"
+    path.write_bytes(pickle.dumps({"weight": [1.0]}))
+    with pytest.raises(InputError, match=r"a pickle[^~]*safetensors.torch.save_file"):
+        network().load_weights(path)
+
+
 def test_a_vocabulary_that_is_a_file_is_refused(tmp_path):
     secret = tmp_path / "secret.txt"
     secret.write_text("password\n")

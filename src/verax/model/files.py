@@ -17,6 +17,8 @@ from verax.model.stored import place_weights, read_weights
 
 __all__ = ["load_model", "load_weights", "save_model", "save_weights"]
 
+_PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
+
 
 def save_model(
     model: Any,
@@ -202,6 +204,13 @@ def _only(path: Path, given: Mapping[str, Any], known: tuple[str, ...], *, skip_
 
 def _path(filepath: str | os.PathLike[str], suffixes: tuple[str, ...], asked: str) -> Path:
     path = Path(filepath)
+    if path.suffix in _PICKLES:
+        raise InputError(
+            f"{asked}.",
+            received=f"{os.fspath(filepath)!r}",
+            because="such a file is a pickle: reading one can run any program",
+            do="Write it as .safetensors where it comes from: safetensors.torch.save_file(net.state_dict(), path).",
+        )
     if not path.name.endswith(suffixes):
         raise InputError(
             f"{asked}.",
