@@ -7,6 +7,7 @@ import os
 import zlib
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -112,9 +113,15 @@ class Contents:
 
     def below(self, path: str) -> dict[str, Stored]:
         """The arrays directly in a group, by their names."""
-        start = f"{path}/" if path else ""
-        names = (p for p in self.arrays if p.startswith(start) and "/" not in p[len(start) :])
-        return {p[len(start) :]: self.arrays[p] for p in names}
+        return self._inside.get(path, {})
+
+    @cached_property
+    def _inside(self) -> dict[str, dict[str, Stored]]:
+        found: dict[str, dict[str, Stored]] = {}
+        for path, stored in self.arrays.items():
+            group, _, name = path.rpartition("/")
+            found.setdefault(group, {})[name] = stored
+        return found
 
 
 @contextlib.contextmanager

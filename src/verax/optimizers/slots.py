@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -100,12 +100,10 @@ class Kept:
         if "rule" in vars(cls) and "keras_slots" not in vars(cls):
             cls.keras_slots = None  # another rule has another state than the one it inherits names for
 
-    def init(self, params: Mapping[str, Any]) -> OptimizerState:
-        """The state before the first step."""
-        raise NotImplementedError
+    if TYPE_CHECKING:  # what it needs of the optimizer that it is a part of
 
-    def _rate_at(self, step: Any, fixed: Any) -> jax.Array:
-        raise NotImplementedError
+        def init(self, params: Mapping[str, Any]) -> OptimizerState: ...
+        def _rate_at(self, step: Any, fixed: Any) -> jax.Array: ...
 
     # Out ------------------------------------------------------------------------------------------------------------
 
