@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Amount", "Scale", "amounts_of", "lag_of", "penalty_sentence", "shorten"]
 
 #: What is taken off at the start of a chain and put on again at its end, and so is one net amount.
-_NET = (Cause.PENALTIES, Cause.OBJECTIVE, Cause.ROW_WEIGHTS)
+_NET = (Cause.PENALTIES, Cause.OBJECTIVE, Cause.ROW_WEIGHTS, Cause.AVERAGE)
 
 #: fact -> (title, sentence), where the fact says more than its cause does.
 _EXACT = {
@@ -126,7 +126,8 @@ def names_of(gap: Gap) -> tuple[str, str]:
 def lag_of(gap: Gap) -> list[dict[str, Any]]:
     """The layers whose moving averages lag, worst first: path, off (relative), momentum, updates seen and needed.
 
-    A layer's mean and variance are one entry, that of the one which is further off.
+    Momentum is the share that is kept at an update; where an entry says "taken" it is the share that is taken, as PyTorch
+    has it. A layer's mean and variance are one entry, that of the one which is further off.
     """
     found: dict[str, dict[str, Any]] = {}
     for link in gap.links:

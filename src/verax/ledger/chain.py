@@ -65,6 +65,7 @@ class Gap:
         grade: "full" where every cause was separated; otherwise what could not be, in words.
         sample: Which batches the causes between were measured on, in words; "" for all.
         notes: Sentences about what is unusual and is no cause of the gap.
+        advice: The name of a cause -> what to do about it, where that is not what a user of Verax would do.
     """
 
     links: tuple[Link, ...]
@@ -72,6 +73,7 @@ class Gap:
     grade: str = "full"
     sample: str = ""
     notes: tuple[str, ...] = ()
+    advice: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def train(self) -> Reading:

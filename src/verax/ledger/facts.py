@@ -34,11 +34,13 @@ class Rows:
         label: What they are: "training rows", "validation rows".
         count: How many were measured; None while unknown.
         of: How many there are; None where the source does not say.
+        part: Which part of them, where it was chosen for a reason that is not of the number: "the share of rank 0 of 2".
     """
 
     label: str
     count: int | None = None
     of: int | None = None
+    part: str = ""
 
     @property
     def skipped(self) -> bool:
@@ -53,7 +55,7 @@ class Rows:
         count = "" if self.count is None else f"{self.count:,} "
         some = "" if self.of is None or self.of == self.count else f" of {self.of:,}"
         label = self.label.removesuffix("s") if self.count == 1 and not some else self.label
-        return f"{count}{label}{some}"
+        return f"{count}{label}{some}" + (f", {self.part}" if self.part else "")
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,14 @@ class Facts:
     dtype: str = "float32"
     rows: Rows = Rows("rows")
     clipped: int = 0
+
+    @property
+    def even(self) -> bool:
+        """Whether every row (or what the loss counts) has one share in the number, or the share that its weight says.
+
+        A mean of batch means, the last batch alone or a smoothed number are not: which batch a row fell in decides.
+        """
+        return self.average.startswith(("mean over", "weighted mean over", "counts over", "sum over rows"))
 
     def but(self, **changes: Any) -> Facts:
         """The same facts with some changed."""

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from verax.errors import ChainError
 from verax.ledger.facts import Facts, LayerMode
 
-__all__ = ["EFFECT_ORDER", "path"]
+__all__ = ["EFFECT_ORDER", "PLAIN_AVERAGE", "path"]
+
+#: What an uneven average is made first, so that it can be compared with another one.
+PLAIN_AVERAGE = "mean over rows"
 
 #: In which order effects are switched from training to inference; custom ones stand before batch statistics.
 EFFECT_ORDER = ("augmentation", "dropout", "noise", "stochastic_depth", "custom", "batch_statistics")
@@ -18,7 +21,9 @@ def path(start: Facts, end: Facts, *, reverse: bool = False) -> list[Facts]:
 
     Each differs from the one before in exactly one fact; a fact that does not differ between the ends is never touched,
     but for what both ends must shed to be compared: penalties, the training objective and row weights are taken off at
-    the start and put on again at the end, so that all between is measured on the plain loss.
+    the start and put on again at the end, so that all between is measured on the plain loss. An uneven average (of batch
+    means, of the last batch) is made even in the same way, and so is a part of the rows at the end that was chosen for a
+    reason of its own.
 
     The order is that of the design: terms, objective, params, draws, view, modes (an effect at a time; batch statistics
     first to the population's, then to the moving averages), weights, average, averaged weights, dtype, rows. With
@@ -50,12 +55,19 @@ def path(start: Facts, end: Facts, *, reverse: bool = False) -> list[Facts]:
     if start.weights != end.weights:
         change(weights="none")
         tail.append(lambda: change(weights=end.weights))
-    change(average=end.average)
+    if end.even:
+        change(average=end.average)
+    else:
+        if not start.even:
+            change(average=PLAIN_AVERAGE)
+        tail.append(lambda: change(average=end.average))
     change(averaged=end.averaged)
     change(dtype=end.dtype)
     whole = steps[-1].rows
     if end.rows.label != whole.label and whole.skipped:
         change(rows=whole.complete())
+    if end.rows.label != whole.label and end.rows.part:
+        change(rows=end.rows.complete())
     change(rows=end.rows)
     for last in reversed(tail):
         last()

@@ -86,7 +86,7 @@ def explain_gap(probe: Probe, name: str, *, reverse: bool = False) -> Gap:
         batches = _measured(probe, here)
         found = probe.reading(name, _folded(batches.sums), here)
         if same_rows:
-            origin = probe.reading(name, _folded(base.sums), _bare(start.facts))
+            origin = probe.reading(name, _folded(base.sums), start.facts)
             shown = start.without_penalties() if "penalties" not in here.terms else start
             value = shown.value + (_plain(found, here) - _plain(origin, here))
             stderr = found.stderr * math.sqrt(min(1.0, _count(batches.sums) / batches.of))  # as of all the rows
@@ -160,12 +160,18 @@ def _measured(probe: Probe, facts: Facts) -> Batches:
 
 def _at_the_end(probe: Probe, name: str, facts: Facts, end: Reading) -> list[_Pass]:
     """What is measured on the rows of the second reading: one pass, or none where they cannot be read again."""
-    if _bare(facts) == _bare(end.facts):
+    same = _bare(facts) == _bare(end.facts)
+    if same and (facts.average == end.facts.average or not end.parts):
         return [_Pass(replace(end.without_penalties(), facts=facts), None, False)]
     if (batches := probe.measure(_bare(facts))) is None:
         return []
-    found = probe.reading(name, _folded(batches.sums), facts)
-    return [_Pass(replace(found, value=_plain(found, facts), facts=facts), None, False)]
+    sums = _folded(batches.sums)
+    found = probe.reading(name, sums, facts)
+    value = _plain(found, facts)
+    if same:  # only the average is another: from the number as it was shown
+        shown = end if "penalties" in facts.terms else end.without_penalties()
+        value = shown.value + (value - _plain(probe.reading(name, sums, facts.but(average=end.facts.average)), facts))
+    return [_Pass(replace(found, value=value, facts=facts), None, False)]
 
 
 def _link(probe: Probe, name: str, before: _Pass, after: _Pass, base: Batches | None) -> Link:
@@ -179,7 +185,8 @@ def _link(probe: Probe, name: str, before: _Pass, after: _Pass, base: Batches | 
     if rows:
         spread = 0.0
         if before.batches is not None and base is not None and before.batches is not base:
-            spread = _paired_stderr(probe, name, base, before.batches, before.reading.facts, before.random)
+            facts = before.reading.facts
+            spread = _paired_stderr(probe, name, (base, facts), (before.batches, facts), before.random)
         one, two = before.reading, after.reading
         if one.facts.rows.label == two.facts.rows.label:  # a part of the rows, then all of them
             seen = (one.facts.rows.count or 0) / max(one.facts.rows.of or 1, 1)
@@ -188,10 +195,12 @@ def _link(probe: Probe, name: str, before: _Pass, after: _Pass, base: Batches | 
             return link_of(one, two, spread)
         return link_of(one, two, math.hypot(one.stderr, two.stderr, spread))
     first = before.batches or (base if after.batches is not None else None)
-    if first is None or after.batches is None or first is after.batches:
+    averages = before.reading.facts.average, after.reading.facts.average
+    if first is None or after.batches is None or (first is after.batches and averages[0] == averages[1]):
         return link_of(before.reading, after.reading, 0.0, **detail)
     random = before.random or after.random
-    stderr = _paired_stderr(probe, name, first, after.batches, after.reading.facts, random)
+    facts = after.reading.facts.but(average=averages[0])
+    stderr = _paired_stderr(probe, name, (first, facts), (after.batches, after.reading.facts), random)
     return link_of(before.reading, after.reading, stderr, **detail)
 
 
@@ -206,25 +215,32 @@ def _same_rows(one: Reading, two: Reading) -> bool:
     )
 
 
-def _paired_stderr(probe: Probe, name: str, one: Batches, two: Batches, facts: Facts, random: bool) -> float:
+def _paired_stderr(
+    probe: Probe, name: str, one: tuple[Batches, Facts], two: tuple[Batches, Facts], random: bool
+) -> float:
     """Jackknife standard error of the difference of a number between two passes over the same batches."""
-    n = _count(one.sums)
-    if n >= one.of and not random:
+    n, of = _count(one[0].sums), one[0].of
+    if n >= of and not random:
         return 0.0
     groups = np.array_split(np.arange(n), min(n, _GROUPS))
     if len(groups) < 2:
         return math.nan
 
-    def without(batches: Batches, group: np.ndarray[Any, Any]) -> float:
+    def without(end: tuple[Batches, Facts], group: np.ndarray[Any, Any]) -> float:
+        batches, facts = end
         kept = np.ones(n, bool)
         kept[group] = False
         return _plain(probe.reading(name, _folded(batches.sums, kept), facts), facts)
 
     differences = np.array([without(two, group) - without(one, group) for group in groups])
-    g = len(groups)
+    # A number that stands on one batch alone has no value without it, and no noise from the others.
+    differences = differences[np.isfinite(differences)]
+    g = len(differences)
+    if g < 2:
+        return math.nan
     variance = (g - 1) / g * float(np.sum((differences - differences.mean()) ** 2))
     if not random:
-        variance *= 1.0 - n / one.of
+        variance *= 1.0 - n / of
     return math.sqrt(variance)
 
 

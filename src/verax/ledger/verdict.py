@@ -336,7 +336,7 @@ def _advice(found: _Findings, kind: Kind) -> tuple[str, ...]:
 
 
 def _cure(gap: Gap, amount: Amount) -> str:
-    advice = amount.cause.advice
+    advice = gap.advice.get(amount.cause.name, amount.cause.advice)
     if amount.of_rows and _state(gap, amount, same=False) != "worse":
         return "check that validation rows are drawn and prepared as training rows are: they are easier"
     if amount.cause is Cause.MOVING_AVERAGES and (lag := lag_of(gap)):
@@ -344,6 +344,7 @@ def _cure(gap: Gap, amount: Amount) -> str:
         seen, needed = int(worst.get("updates", 0)), int(worst.get("needed", 0))
         fitting = math.floor(0.01 ** (1 / seen) * 100) / 100 if seen > 1 else 0.0
         if seen < needed and fitting > 0:
+            fitting = 1.0 - fitting if worst.get("taken") else fitting
             caught = f"{fitting:.2f} would have caught up in the {seen:,} updates seen"
             advice += f" ({caught}; {worst['momentum']:g} needs {needed:,})"
     return advice

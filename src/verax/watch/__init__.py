@@ -1,0 +1,21 @@
+"""Loops that Verax does not run: what is kept of them, and how they are explained; knows no framework."""
+
+from __future__ import annotations
+
+from verax.watch.averages import BY_ROWS, LAST, MEAN, SUM
+from verax.watch.epoch import Epoch, Measured, Step
+from verax.watch.probe import End, LoopProbe, Program, chosen_average
+
+__all__ = [
+    "BY_ROWS",
+    "LAST",
+    "MEAN",
+    "SUM",
+    "End",
+    "Epoch",
+    "LoopProbe",
+    "Measured",
+    "Program",
+    "Step",
+    "chosen_average",
+]

@@ -1,0 +1,160 @@
+"""What is kept of a pass of a loop: every batch's number, and a bounded sample of the batches themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from verax.ledger.tally import Tally
+
+__all__ = ["Epoch", "Measured", "Step"]
+
+#: So many numbers wait before they are read from the device.
+_WAITING = 256
+
+
+class Measured(NamedTuple):
+    """What one batch came to.
+
+    Attributes:
+        value: The loss as the program computes it, without penalties.
+        count: How many rows the batch has.
+        rows: The same loss in sums over rows.
+        penalties: What the program adds to the loss that no row brings, by name.
+    """
+
+    value: float
+    count: int
+    rows: Tally
+    penalties: Mapping[str, float] = {}
+
+    @classmethod
+    def whole(
+        cls, value: float, count: int, weight: float | None = None, penalties: Mapping[str, float] = {}
+    ) -> Measured:
+        """Of a mean over a batch whose rows are not known one by one: the batch is the unit.
+
+        Args:
+            value: The mean.
+            count: Rows in the batch.
+            weight: What the mean was divided by; the rows when None.
+            penalties: As in the class.
+        """  # fmt: skip
+        u = float(count if weight is None else weight)
+        v = value * u
+        return cls(value, count, Tally(v, u, v * v, v * u, u * u, 1.0), penalties)
+
+
+@dataclass
+class Step:
+    """A batch that can be measured again.
+
+    Attributes:
+        number: Its place in the pass, from 0; fresh draws are made from it.
+        batch: What the program needs to run it.
+        draws: The state of the random generators as it began; None where it was not kept.
+        own: The training objective (as facts name it) -> what was measured as the step ran, at its own weights.
+        size: Bytes that are kept for it.
+    """
+
+    number: int
+    batch: Any
+    draws: Any = None
+    own: dict[str, Measured] = field(default_factory=dict[str, Measured])
+    size: int = 0
+
+
+class Epoch:
+    """One pass over rows, as it ran.
+
+    The sample is uniform over the batches seen so far, without replacement (J. Vitter, *Random sampling with a
+    reservoir*, 1985, algorithm R), drawn by a generator of its own; what it keeps never exceeds ``batches`` batches nor
+    ``memory`` bytes. The latest batch is kept besides. Of every batch its numbers are kept: 24 bytes.
+
+    Args:
+        batches: How many batches are kept at most.
+        memory: How many bytes they may take.
+        read: Makes floats of the numbers as the program has them; called for many at a time.
+    """
+
+    def __init__(
+        self,
+        batches: int = 64,
+        memory: int = 256 << 20,
+        read: Callable[[Sequence[Any]], Sequence[float]] = lambda numbers: [float(n) for n in numbers],
+    ):
+        self.memory = memory
+        self.steps = 0
+        self.kept: list[Step] = []
+        self.latest: Step | None = None
+        self._capacity = batches
+        self._read = read
+        self._random = np.random.default_rng(0x5EED)
+        self._waiting: list[tuple[Any, Any]] = []
+        self._numbers: list[np.ndarray] = []
+        self._rows: list[int] = []
+
+    def place(self) -> int | None:
+        """Where in the sample the batch that comes next belongs; None where it does not. To be asked once a batch."""
+        if self.steps < self._capacity and len(self.kept) == self.steps:
+            return self.steps
+        drawn = int(self._random.integers(0, self.steps + 1))
+        return drawn if drawn < len(self.kept) else None
+
+    def add(self, step: Step, value: Any, rows: int, penalty: Any = 0.0, *, place: int | None) -> None:
+        """Keep a batch's numbers, and the batch itself where the sample has a place for it.
+
+        Args:
+            step: The batch.
+            value: Its loss as the program shows it, penalties included.
+            rows: How many rows it has.
+            penalty: The penalties in the value.
+            place: What ``place`` said.
+        """
+        self._waiting.append((value, penalty))
+        self._rows.append(rows)
+        self.steps += 1
+        self.latest = step
+        if place is not None:
+            self.kept[place : place + 1] = [step]
+            while len(self.kept) > 1 and sum(s.size for s in self.kept) > self.memory:
+                self.kept.pop(int(self._random.integers(0, len(self.kept))))
+        if len(self._waiting) >= _WAITING:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            flat = self._read([number for pair in self._waiting for number in pair])
+            self._numbers.append(np.asarray(flat, np.float64).reshape(-1, 2))
+            self._waiting = []
+
+    def _column(self, column: int) -> np.ndarray:
+        self._flush()
+        if len(self._numbers) > 1:
+            self._numbers = [np.concatenate(self._numbers)]
+        return self._numbers[0][:, column] if self._numbers else np.zeros(0)
+
+    @property
+    def values(self) -> np.ndarray:
+        """(batches,) the losses as shown, penalties included."""
+        return self._column(0)
+
+    @property
+    def penalties(self) -> np.ndarray:
+        """(batches,) the penalties in them."""
+        return self._column(1)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(batches,) how many rows each has."""
+        return np.asarray(self._rows, np.int64)
+
+    def sample(self, *, latest: bool = False) -> list[Step]:
+        """The batches that can be measured again, in order; the last of all among them where that is asked."""
+        chosen = {step.number: step for step in self.kept}
+        if latest and self.latest is not None:
+            chosen.setdefault(self.latest.number, self.latest)
+        return [chosen[n] for n in sorted(chosen)]
