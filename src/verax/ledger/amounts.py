@@ -126,8 +126,8 @@ def names_of(gap: Gap) -> tuple[str, str]:
 def lag_of(gap: Gap) -> list[dict[str, Any]]:
     """The layers whose moving averages lag, worst first: path, off (relative), momentum, updates seen and needed.
 
-    Momentum is the share that is kept at an update; where an entry says "taken" it is the share that is taken, as PyTorch
-    has it. A layer's mean and variance are one entry, that of the one which is further off.
+    Momentum is the share that is kept at an update; where an entry says "taken" it is the share that is taken, as
+    PyTorch has it. A layer's mean and variance are one entry, that of the one which is further off.
     """
     found: dict[str, dict[str, Any]] = {}
     for link in gap.links:

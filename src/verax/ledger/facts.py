@@ -34,7 +34,7 @@ class Rows:
         label: What they are: "training rows", "validation rows".
         count: How many were measured; None while unknown.
         of: How many there are; None where the source does not say.
-        part: Which part of them, where it was chosen for a reason that is not of the number: "the share of rank 0 of 2".
+        part: Which part of them, where it was chosen for a reason of its own: "the share of rank 0 of 2".
     """
 
     label: str

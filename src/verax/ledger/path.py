@@ -21,9 +21,9 @@ def path(start: Facts, end: Facts, *, reverse: bool = False) -> list[Facts]:
 
     Each differs from the one before in exactly one fact; a fact that does not differ between the ends is never touched,
     but for what both ends must shed to be compared: penalties, the training objective and row weights are taken off at
-    the start and put on again at the end, so that all between is measured on the plain loss. An uneven average (of batch
-    means, of the last batch) is made even in the same way, and so is a part of the rows at the end that was chosen for a
-    reason of its own.
+    the start and put on again at the end, so that all between is measured on the plain loss. An uneven average (of
+    batch means, of the last batch) is made even in the same way, and so is a part of the rows at the end that was
+    chosen for a reason of its own.
 
     The order is that of the design: terms, objective, params, draws, view, modes (an effect at a time; batch statistics
     first to the population's, then to the moving averages), weights, average, averaged weights, dtype, rows. With
