@@ -21,31 +21,31 @@ class Measured(NamedTuple):
 
     Attributes:
         value: The loss as the program computes it, without penalties.
-        count: How many rows the batch has.
-        rows: The same loss in sums over rows.
+        rows: How many rows the batch has.
+        sums: The same loss in sums over rows.
         penalties: What the program adds to the loss that no row brings, by name.
     """
 
     value: float
-    count: int
-    rows: Tally
+    rows: int
+    sums: Tally
     penalties: Mapping[str, float] = {}
 
     @classmethod
     def whole(
-        cls, value: float, count: int, weight: float | None = None, penalties: Mapping[str, float] = {}
+        cls, value: float, rows: int, weight: float | None = None, penalties: Mapping[str, float] | None = None
     ) -> Measured:
         """Of a mean over a batch whose rows are not known one by one: the batch is the unit.
 
         Args:
             value: The mean.
-            count: Rows in the batch.
+            rows: Rows in the batch.
             weight: What the mean was divided by; the rows when None.
             penalties: As in the class.
-        """  # fmt: skip
-        u = float(count if weight is None else weight)
+        """
+        u = float(rows if weight is None else weight)
         v = value * u
-        return cls(value, count, Tally(v, u, v * v, v * u, u * u, 1.0), penalties)
+        return cls(value, rows, Tally(v, u, v * v, v * u, u * u, 1.0), penalties or {})
 
 
 @dataclass

@@ -160,7 +160,7 @@ class LoopProbe:
         return list(self.program.run(facts, steps, averages)), detail
 
     def _own(self, facts: Facts) -> list[Measured]:
-        """What the sampled steps came to as they ran; what their means were divided by is that of running them again."""
+        """What the sampled steps came to as they ran; their rows' weights are those of running them again."""
         values, penalties = self.training.values, self.training.penalties
         steps = self._sample()
         again: list[Measured] | None = None
@@ -172,12 +172,12 @@ class LoopProbe:
             if again is None:
                 again = list(self.program.run(facts.but(params=self.end.facts.params), steps, None))
             value, penalty = float(values[step.number]), float(penalties[step.number])
-            sums = again[i].rows
+            like = again[i].sums
             scale = (value - penalty) / again[i].value if again[i].value else 1.0
-            rows = Tally(
-                sums.sum * scale, sums.weight, sums.sumsq * scale**2, sums.cross * scale, sums.weightsq, sums.rows
+            sums = Tally(
+                like.sum * scale, like.weight, like.sumsq * scale**2, like.cross * scale, like.weightsq, like.rows
             )
-            found.append(Measured(value - penalty, again[i].count, rows, {"penalties": penalty}))
+            found.append(Measured(value - penalty, again[i].rows, sums, {"penalties": penalty}))
         return found
 
     def _batches(self, facts: Facts, found: Sequence[Measured], detail: Mapping[str, Any]) -> Batches:
@@ -188,11 +188,11 @@ class LoopProbe:
         if epoch:
             part = shares(average, self.training.rows)[[step.number for step in self._sample()]]
         else:
-            part = shares(average, [m.count for m in found])
+            part = shares(average, [m.rows for m in found])
         values = np.array([m.value for m in found])
         penalties = np.array([math.fsum(m.penalties.values()) for m in found])
         sums = {
-            "rows": Tally(*(np.array([float(m.rows[i]) for m in found]) for i in range(len(Tally._fields)))),
+            "rows": Tally(*(np.array([float(m.sums[i]) for m in found]) for i in range(len(Tally._fields)))),
             "shown": _by_batch(part, values),
             "penalty": _by_batch(part, penalties),
             "batches": np.ones(len(found)),
