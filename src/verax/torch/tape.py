@@ -1,0 +1,456 @@
+"""A tape of what a loop does between its batches and its loss, so that a step can be run again as it was written.
+
+While a watch is on, every torch function that the loop calls outside of the model, and every call of the model, is
+noted in order. When the loop calls ``backward``, what led to the loss is cut out of the notes; the rest is forgotten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+__all__ = [
+    "DRAWS",
+    "Constant",
+    "Node",
+    "Parameter",
+    "Recording",
+    "Ref",
+    "Tape",
+    "Term",
+    "chain_of",
+    "leaves",
+    "mapped",
+    "scale_of",
+    "terms_of",
+]
+
+#: More notes than this are of no step that ends: what is oldest is forgotten.
+_LIMIT = 4096
+
+#: Functions whose results are drawn at random.
+DRAWS = frozenset(
+    [
+        "rand",
+        "randn",
+        "randint",
+        "randperm",
+        "rand_like",
+        "randn_like",
+        "randint_like",
+        "bernoulli",
+        "normal",
+        "multinomial",
+        "poisson",
+        "dropout",
+        "alpha_dropout",
+        "feature_alpha_dropout",
+        "feature_dropout",
+        "dropout1d",
+        "dropout2d",
+        "dropout3d",
+        "rrelu",
+        "gumbel_softmax",
+        "bernoulli_",
+        "normal_",
+        "uniform_",
+        "random_",
+        "exponential_",
+        "cauchy_",
+        "geometric_",
+        "log_normal_",
+        "dropout_",
+        "scaled_dot_product_attention",
+        "multi_head_attention_forward",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A tensor that a note of the tape made: the note's place, and which of its tensors."""
+
+    node: int
+    leaf: int
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A tensor that came from outside, and which version of it: a change in place can be seen."""
+
+    tensor: torch.Tensor
+    version: int
+
+    @property
+    def changed(self) -> bool:
+        """Whether it has been written over since."""
+        return self.tensor._version != self.version
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A tensor that is trained: it is used with the value it has when the tape is run."""
+
+    tensor: torch.Tensor
+
+
+@dataclass
+class Node:
+    """A call that was noted.
+
+    Attributes:
+        call: The function, or the module.
+        args, kwargs: What it was given; in a tape that was cut out, with Ref, Constant and Parameter for tensors.
+        made: The tensors it gave back, in order; None in a tape that was cut out.
+        name: The function's name, for comparing tapes.
+        module: Whether it is a call of the model (or of a part of it).
+        draws: The state of the random generators before it; None where it draws nothing.
+        autocast: device type -> dtype, where autocast was on.
+    """
+
+    call: Callable[..., Any]
+    args: Any
+    kwargs: Any
+    made: list[torch.Tensor] | None
+    name: str
+    module: bool = False
+    draws: Any = None
+    autocast: Mapping[str, torch.dtype] = field(default_factory=dict[str, torch.dtype])
+
+
+@dataclass(frozen=True)
+class Term:
+    """A summand of a loss: ``coefficient`` times a tensor of the tape.
+
+    Attributes:
+        ref: The tensor.
+        coefficient: What it is multiplied with.
+        kind: "data" where the model's output is in it; "penalty" where only weights are; "constant".
+    """
+
+    ref: Ref
+    coefficient: float
+    kind: str
+
+
+@dataclass
+class Recording:
+    """A step that can be run again: the calls that lead from batch and weights to the loss.
+
+    Attributes:
+        nodes: The calls, in order.
+        loss: The tensor that was called the loss.
+        shown: The tensor whose value the loop showed: the loss, or what it is a multiple of.
+        broken: Why it cannot be run again, in words; "" where it can.
+        rows: How many rows the batch has.
+        flags: path -> ``training`` of each module as it ran; empty where it was not noted.
+        others: The state of numpy's and Python's random generators as it began; None where it was not noted.
+        origin: The place on the tape of each call.
+        primary: Which of the summands that the model's output is in is meant by "the loss".
+    """
+
+    nodes: list[Node]
+    loss: Ref
+    shown: Ref
+    broken: str = ""
+    rows: int = 0
+    flags: Mapping[str, bool] = field(default_factory=dict[str, bool])
+    others: Any = None
+    origin: Sequence[int] = ()
+    primary: int = 0
+
+    @property
+    def terms(self) -> list[Term]:
+        """The summands of what was shown."""
+        return terms_of(self.nodes, self.shown)
+
+    @property
+    def signature(self) -> tuple[str, ...]:
+        """The names of the calls: equal for two steps of one loop."""
+        return tuple("model" if node.module else node.name for node in self.nodes)
+
+    def constants(self) -> list[Constant]:
+        """What came from outside, in the order in which it is first used; each once."""
+        found: dict[int, Constant] = {}
+        for node in self.nodes:
+            for leaf in leaves((node.args, node.kwargs), Constant):
+                found.setdefault(id(leaf.tensor), leaf)
+        return list(found.values())
+
+    @property
+    def data(self) -> list[Term]:
+        """The summands that the model's output is in; the one that is meant by "the loss" first."""
+        data = [term for term in self.terms if term.kind == "data"]
+        first = data[self.primary : self.primary + 1]
+        return [*first, *(term for term in data if term not in first)]
+
+    @property
+    def main(self) -> Term | None:
+        """The summand that is meant by "the loss"."""
+        return next(iter(self.data), None)
+
+    def cut(self, ref: Ref) -> tuple[list[Node], Ref]:
+        """The calls that one tensor needs, and its place among them."""
+        wanted = _needed(self.nodes, ref.node)
+        places = {old: new for new, old in enumerate(wanted)}
+        moved = lambda r: Ref(places[r.node], r.leaf)  # noqa: E731
+        nodes = [_with(self.nodes[old], lambda leaf: moved(leaf) if isinstance(leaf, Ref) else leaf) for old in wanted]
+        return nodes, moved(ref)
+
+
+class Tape:
+    """The notes of the step that is under way."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self._maker: dict[int, Ref] = {}
+        self._calls = 0
+
+    def note(self, node: Node) -> None:
+        """Add a call, if it gave back tensors."""
+        made = node.made
+        if not made:
+            return
+        place = len(self.nodes)
+        self.nodes.append(node)
+        for leaf, tensor in enumerate(made):
+            self._maker[id(tensor)] = Ref(place, leaf)
+        self._calls += node.module
+        if place >= _LIMIT or self._calls > 16:
+            self.forget(place // 2 + 1)
+
+    def ref(self, tensor: torch.Tensor) -> Ref | None:
+        """Which note made a tensor; None where none did."""
+        ref = self._maker.get(id(tensor))
+        if ref is None or (made := self.nodes[ref.node].made) is None or made[ref.leaf] is not tensor:
+            return None
+        return ref
+
+    def value(self, ref: Ref) -> torch.Tensor:
+        """The tensor of a place."""
+        made = self.nodes[ref.node].made
+        assert made is not None
+        return made[ref.leaf]
+
+    def forget(self, upto: int | None = None) -> None:
+        """Forget the first notes; all when None."""
+        rest = [] if upto is None else self.nodes[upto:]
+        self.nodes, self._maker, self._calls = [], {}, 0
+        for node in rest:
+            self.note(node)
+
+    def record(self, loss: Ref) -> Recording:
+        """What led to a tensor, cut out: intermediate tensors are dropped, what came from outside is kept.
+
+        A batch that was taken out of a larger tensor came from outside.
+        """
+        wanted = self._needed(loss.node)
+        places = {old: new for new, old in enumerate(wanted)}
+        broken: list[str] = []
+
+        def cut(tensor: Any, at: int) -> Any:
+            if not isinstance(tensor, torch.Tensor):
+                return tensor
+            ref = self._before(tensor, at)
+            if ref is not None and ref.node in places:
+                return Ref(places[ref.node], ref.leaf)
+            if tensor.requires_grad and tensor.is_leaf:
+                return Parameter(tensor)
+            if tensor.grad_fn is not None:
+                broken.append(
+                    f"{self.nodes[at].name} takes a tensor that was made by {tensor.grad_fn.name()} out of sight"
+                )
+            return Constant(tensor.detach(), tensor._version)
+
+        nodes = [_with(self.nodes[old], lambda leaf, at=old: cut(leaf, at)) for old in wanted]
+        ref = Ref(places[loss.node], loss.leaf)
+        return Recording(nodes, ref, ref, broken[0] if broken else "", origin=wanted)
+
+    def rows(self, places: Sequence[int] | None = None) -> int:
+        """Rows in a batch: the first axis of the first tensor that the model is given.
+
+        Args:
+            places: Of which notes; all when None.
+        """
+        nodes = self.nodes if places is None else [self.nodes[place] for place in places]
+        for node in [*(n for n in nodes if n.module), *nodes]:
+            for tensor in leaves((node.args, node.kwargs)):
+                if tensor.ndim:
+                    return int(tensor.shape[0])
+        return 1
+
+    def _before(self, tensor: torch.Tensor, at: int) -> Ref | None:
+        """The last note before ``at`` that made a tensor, or changed it in place."""
+        ref = self.ref(tensor)
+        if ref is None or ref.node < at:
+            return ref
+        for place in range(at - 1, -1, -1):
+            for leaf, made in enumerate(self.nodes[place].made or ()):
+                if made is tensor:
+                    return Ref(place, leaf)
+        return None
+
+    def _needed(self, last: int) -> list[int]:
+        """The notes that a note needs; a batch is not traced further back than to where it has its size."""
+        rows = self.rows()
+        wanted, waiting = {last}, [last]
+        while waiting:
+            at = waiting.pop()
+            for tensor in leaves((self.nodes[at].args, self.nodes[at].kwargs)):
+                ref = self._before(tensor, at)
+                if ref is not None and ref.node not in wanted and not self._taken(tensor, ref.node, rows):
+                    wanted.add(ref.node)
+                    waiting.append(ref.node)
+        return sorted(wanted)
+
+    def _taken(self, tensor: torch.Tensor, place: int, rows: int) -> bool:
+        """Whether a note takes a batch out of something that has another number of rows."""
+        node = self.nodes[place]
+        if tensor.requires_grad or node.module or tensor.shape[:1] != (rows,):
+            return False
+        return any(t.ndim and t.shape[0] != rows for t in leaves((node.args, node.kwargs)))
+
+    def scalars(self, after: int = 0) -> Iterator[tuple[Ref, torch.Tensor]]:
+        """Every single floating number that was made, in order."""
+        for place in range(after, len(self.nodes)):
+            for leaf, tensor in enumerate(self.nodes[place].made or ()):
+                if tensor.ndim == 0 and tensor.is_floating_point():
+                    yield Ref(place, leaf), tensor
+
+
+def _needed(nodes: Sequence[Node], last: int) -> list[int]:
+    wanted, waiting = {last}, [last]
+    while waiting:
+        node = nodes[waiting.pop()]
+        for ref in leaves((node.args, node.kwargs), Ref):
+            if ref.node not in wanted:
+                wanted.add(ref.node)
+                waiting.append(ref.node)
+    return sorted(wanted)
+
+
+def _with(node: Node, change: Callable[[Any], Any]) -> Node:
+    return Node(
+        node.call, mapped(node.args, change), mapped(node.kwargs, change), None, node.name, node.module, node.draws,
+        node.autocast,
+    )  # fmt: skip
+
+
+# ---- structures ------------------------------------------------------------------------------------------------------
+
+
+def leaves(structure: Any, kind: Any = torch.Tensor) -> Iterator[Any]:
+    """Everything of a kind in lists, tuples, dicts and dataclasses, in order.
+
+    >>> list(leaves({"a": [1, (2,)], "b": 3}, int))
+    [1, 2, 3]
+    """
+    if isinstance(structure, kind):
+        yield structure
+    elif isinstance(structure, Mapping):
+        for inner in structure.values():
+            yield from leaves(inner, kind)
+    elif isinstance(structure, (list, tuple)):
+        for inner in structure:
+            yield from leaves(inner, kind)
+    elif hasattr(structure, "__dataclass_fields__") and not isinstance(structure, type):
+        for name in structure.__dataclass_fields__:
+            yield from leaves(getattr(structure, name, None), kind)
+
+
+def mapped(structure: Any, change: Callable[[Any], Any]) -> Any:
+    """The same structure of what ``change`` makes of its tensors (and of what stands for them).
+
+    >>> mapped({"a": [1, (2,)]}, lambda leaf: leaf)
+    {'a': [1, (2,)]}
+    """
+    if isinstance(structure, (torch.Tensor, Ref, Constant, Parameter)):
+        return change(structure)
+    if isinstance(structure, tuple):
+        inner = [mapped(each, change) for each in structure]
+        return type(structure)(*inner) if hasattr(structure, "_fields") else tuple(inner)
+    if isinstance(structure, list):
+        return [mapped(each, change) for each in structure]
+    if isinstance(structure, dict):
+        return {key: mapped(each, change) for key, each in structure.items()}
+    return structure
+
+
+# ---- the summands of a loss ------------------------------------------------------------------------------------------
+
+_SUMS = {"add": 1.0, "radd": 1.0, "iadd": 1.0, "sub": -1.0, "isub": -1.0, "subtract": -1.0}
+_PRODUCTS = frozenset({"mul", "rmul", "imul", "multiply"})
+_QUOTIENTS = frozenset({"div", "truediv", "itruediv", "divide", "true_divide"})
+_SAME = frozenset({"to", "float", "double", "contiguous", "clone", "squeeze", "view", "reshape"})
+
+
+def terms_of(nodes: Sequence[Node], ref: Ref, coefficient: float = 1.0) -> list[Term]:
+    """The summands of a tensor: sums are taken apart, and what is multiplied with a number."""
+    node = nodes[ref.node]
+    name = node.name.strip("_")
+    found: list[Term] | None = None
+    if not node.module and not node.kwargs.keys() - {"alpha"}:
+        if name in _SUMS and len(node.args) == 2:
+            sign = _SUMS[name] * float(node.kwargs.get("alpha", 1.0))
+            found = [*_terms(nodes, node.args[0], coefficient), *_terms(nodes, node.args[1], coefficient * sign)]
+        elif name in _PRODUCTS | _QUOTIENTS and len(node.args) == 2:
+            found = _scaled(nodes, node, name, coefficient)
+        elif name in _SAME and node.args and isinstance(node.args[0], Ref):
+            found = terms_of(nodes, node.args[0], coefficient)
+    if found is not None:
+        return found
+    needed = [nodes[i] for i in _needed(nodes, ref.node)]
+    if any(n.module for n in needed):
+        kind = "data"
+    elif any(True for n in needed for _ in leaves((n.args, n.kwargs), Parameter)):
+        kind = "penalty"
+    else:
+        kind = "constant"
+    return [Term(ref, coefficient, kind)]
+
+
+def chain_of(nodes: Sequence[Node], ref: Ref) -> list[Ref]:
+    """A tensor and those it is a multiple of, down to the first sum or to what is no multiple."""
+    found = [ref]
+    while True:
+        node = nodes[found[-1].node]
+        name = node.name.strip("_")
+        refs = [arg for arg in node.args if isinstance(arg, Ref)] if isinstance(node.args, tuple) else []
+        if node.module or name not in _PRODUCTS | _QUOTIENTS | _SAME or len(refs) != 1 or refs[0] is not node.args[0]:
+            return found
+        found.append(refs[0])
+
+
+def scale_of(nodes: Sequence[Node], ref: Ref) -> bool:
+    """Whether a tensor is another one times a number that is itself a tensor, as a gradient scaler makes it."""
+    node = nodes[ref.node]
+    return node.name.strip("_") in _PRODUCTS and any(isinstance(arg, Constant) for arg in node.args)
+
+
+def _terms(nodes: Sequence[Node], value: Any, coefficient: float) -> list[Term]:
+    return terms_of(nodes, value, coefficient) if isinstance(value, Ref) else []
+
+
+def _scaled(nodes: Sequence[Node], node: Node, name: str, coefficient: float) -> list[Term] | None:
+    one, two = (_plain_number(arg) for arg in node.args)
+    if name in _QUOTIENTS:
+        return _terms(nodes, node.args[0], coefficient / two) if two and isinstance(node.args[0], Ref) else None
+    if one is not None and isinstance(node.args[1], Ref):
+        return terms_of(nodes, node.args[1], coefficient * one)
+    if two is not None and isinstance(node.args[0], Ref):
+        return terms_of(nodes, node.args[0], coefficient * two)
+    return None
+
+
+def _plain_number(value: Any) -> float | None:
+    """A number, or a tensor from outside that holds one (the scale of a gradient scaler)."""
+    if isinstance(value, (int, float)):
+        return float(value)
+    if isinstance(value, Constant) and value.tensor.numel() == 1:
+        with contextlib.suppress(RuntimeError):
+            return float(value.tensor)
+    return None
