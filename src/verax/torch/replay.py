@@ -189,6 +189,7 @@ class Runner:
         flags: The rows' label -> ``training`` of each module in that pass.
         sources: (label, whether all rows are meant) -> batches that did not train.
         autocasts: The dtype as facts name it -> what autocast was.
+        buffers: The model's buffers, and their values at the end of the epoch: what runs in training mode moves them.
         ignore: What targets are ignored where weights are left out; None to leave them as they are.
     """
 
@@ -197,10 +198,7 @@ class Runner:
     sources: Mapping[tuple[str, bool], Source]
     autocasts: Mapping[str, Mapping[str, torch.dtype]]
     ignore: int | None = None
-    _buffers: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._buffers = [(b, b.detach().clone()) for b in self.model.buffers()]
+    buffers: Sequence[tuple[torch.Tensor, torch.Tensor]] = ()
 
     # ---- what the probe asks -----------------------------------------------------------------------------------------
 
@@ -257,7 +255,7 @@ class Runner:
             on[mode.path] = on.get(mode.path, False) or mode.state == "train"
         set_flags(self.model, {**flags, **on})
         with torch.no_grad():
-            for buffer, before in self._buffers:  # a pass in training mode has moved them
+            for buffer, before in self.buffers:
                 if buffer.shape == before.shape:
                     buffer.copy_(before)
             for path, (mean, var) in (averages or {}).items():
@@ -266,7 +264,7 @@ class Runner:
                 module.running_var.copy_(var)
 
     def _lag(self, path: str, module: Any, mean: torch.Tensor, var: torch.Tensor) -> dict[str, Any]:
-        before = {id(buffer): value for buffer, value in self._buffers}
+        before = {id(buffer): value for buffer, value in self.buffers}
         own_mean, own_var = before[id(module.running_mean)], before[id(module.running_var)]
         off = max(_off(own_mean, mean), _off(own_var, var))
         counted = module.num_batches_tracked

@@ -166,6 +166,7 @@ class Ledger:
         step = training.kept[-1]
         source = self._validation(loaders.get("validation"), given, heard_validation, step.batch)
         first = next(iter(source.steps()))
+        buffers = [(buffer, buffer.detach().clone()) for buffer in self.model.buffers()]
         off = dict.fromkeys(flags_of(self.model), False)
         val_flags = heard_validation.kept[0].batch.flags if heard_validation is not None else off
         found = find(self.model, step, first, (step.batch.flags, val_flags))
@@ -173,7 +174,7 @@ class Ledger:
         if part_of(loaders.get("validation")):
             sources["validation rows", False] = source
         flags = {"training rows": step.batch.flags, "validation rows": val_flags}
-        runner = Runner(self.model, flags, sources, found.autocasts, found.ignore)
+        runner = Runner(self.model, flags, sources, found.autocasts, found.ignore, buffers)
         start, told = self._start(found, training, loaders, train, ("training rows", True) in sources)
         end, also = self._end(found, runner, source, heard_validation, loaders, validation)
         _name(training, start.facts.objective, found.training)
