@@ -11,7 +11,7 @@ import torch.overrides
 
 from verax.ledger.tally import Tally
 from verax.torch.losses import KNOWN, FunctionMode, LossMode, Seen
-from verax.torch.modes import flags_of
+from verax.torch.modes import bare, flags_of
 from verax.torch.state import draws_now, others_now
 from verax.torch.tape import DRAWS, Constant, Node, Parameter, Recording, Ref, Tape, chain_of, leaves, scale_of
 from verax.watch import Epoch, Measured, Step
@@ -77,8 +77,7 @@ class Recorder:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        if torch.overrides._get_current_function_mode() is self._mode:
-            self._mode.__exit__(None, None, None)
+        self._step_out()
         self._tape.forget()
 
     @contextlib.contextmanager
@@ -107,6 +106,7 @@ class Recorder:
         self._paused += 1
         if self._paused > 1 or not self._handles:
             return
+        self._out = self._step_out()
         if self._pending and (not self._grad or self._pending >= self._each):
             self._close_measuring()
         if not self._placed:
@@ -115,20 +115,33 @@ class Recorder:
             self._place = (self.training if train else self._validation_now()).place()
             self._placed, self._own = True, {}
             if self._place is not None:
-                self._flags = flags_of(self.model)
+                self._flags = flags_of(bare(self.model))
                 self._others = others_now()
         self._grad = torch.is_grad_enabled()
         self._call = Node(module, args, kwargs, None, "model", True, draws_now(), _autocast())
 
     _grad = True
+    _out = False
     _call: Node | None = None
+
+    def _step_out(self) -> bool:
+        """While the model runs nothing is listened to: what it is made of, and how it is compiled, is its own affair."""
+        if torch.overrides._get_current_function_mode() is not self._mode:
+            return False
+        self._mode.__exit__(None, None, None)
+        return True
 
     def _trains(self) -> bool:
         return torch.is_grad_enabled() and self.model.training
 
     def _leaves(self, module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         self._paused -= 1
-        if self._paused or self._call is None:
+        if self._paused:
+            return
+        if self._out:
+            self._out = False
+            self._mode.__enter__()
+        if self._call is None:
             return
         node, self._call = self._call, None
         if output is not None:

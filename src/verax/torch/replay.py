@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from verax.errors import DataError
 from verax.ledger.facts import Facts
 from verax.ledger.tally import Tally
 from verax.torch.losses import KNOWN, FunctionMode, LossMode
-from verax.torch.modes import Seer, set_flags
+from verax.torch.modes import Seer, bare, set_flags
 from verax.torch.state import draw, draw_others
 from verax.torch.tape import Constant, Node, Parameter, Recording, Ref, leaves, mapped
 from verax.watch import Measured, Step
@@ -87,14 +87,9 @@ def run(
             if node.draws is not None:
                 draw(node.draws if draws is None else draws + place)
             with _casting(node.autocast if autocast is None else autocast):
-                result = _called(node.call)(*args, **kwargs)
+                result = bare(node.call)(*args, **kwargs)
             made.append([args[0]] if node.name == "__setitem__" else list(leaves(result)))
     return [made[ref.node][ref.leaf] for ref in wanted]
-
-
-def _called(call: Any) -> Any:
-    """A model, without what would speak to other processes."""
-    return call.module if isinstance(call, torch.nn.parallel.DistributedDataParallel) else call
 
 
 @contextlib.contextmanager

@@ -13,15 +13,16 @@ import torch
 from verax.errors import InputError, StateError
 from verax.ledger.chain import Gap
 from verax.ledger.facts import Rows
+from verax.ledger.path import PLAIN_AVERAGE
 from verax.torch.findings import Findings, Side, find
 from verax.torch.loaders import generators_of, heard, part_of, read_again, rows_of, whole
-from verax.torch.modes import flags_of
+from verax.torch.modes import bare, flags_of
 from verax.torch.notes import ADVICE, notes_of
 from verax.torch.recorder import Recorder
 from verax.torch.replay import Runner, Source, fitted
 from verax.torch.state import preserved
 from verax.torch.tape import Recording
-from verax.watch import MEAN, End, Epoch, LoopProbe, Measured, Step, chosen_average
+from verax.watch import End, Epoch, LoopProbe, Measured, Step, chosen_average
 from verax.watch.averages import check
 
 __all__ = ["Ledger", "watch"]
@@ -66,7 +67,7 @@ class Ledger:
                 because="it is no torch.nn.Module",
                 do="Give the module that the loop calls.",
             )
-        self.model, self.loss_fn, self.optimizer = model, loss_fn, optimizer
+        self.model, self.loss_fn, self.optimizer = bare(model), loss_fn, optimizer
         self.gaps: list[Gap] = []
         self.epochs = 0
         self._buffers: dict[str, torch.Tensor] = {}
@@ -202,22 +203,27 @@ class Ledger:
         self, found: Findings, runner: Runner, source: Source, heard_validation: Epoch | None,
         loaders: Mapping[str, Any], said: float | str | None,
     ) -> tuple[End, list[str]]:  # fmt: skip
-        """The validation number: as it was heard, or measured now as the mean of its batches."""
+        """The validation number: as it was heard, or measured now, every row alike."""
         side, params = found.validation, f"the end of epoch {self.epochs}"
         part = part_of(loaders.get("validation"))
         if heard_validation is not None:
-            values, rows = heard_validation.values, heard_validation.rows
+            values, rows, shares = heard_validation.values, heard_validation.rows, None
             penalties = heard_validation.penalties
         else:
-            facts = side.facts(params, "fresh", MEAN, Rows("validation rows", part=part))
+            facts = side.facts(params, "fresh", PLAIN_AVERAGE, Rows("validation rows", part=part))
             measured = list(runner.run(facts, source.steps(), None))
             penalties = np.array([sum(m.penalties.values()) for m in measured])
-            values = np.array([m.value for m in measured]) + penalties
             rows = np.array([m.rows for m in measured])
+            even = said is None
+            values = np.array([m.sums.mean if even else m.value for m in measured]) + penalties
+            shares = np.array([m.sums.weight for m in measured]) if even else None
         average, told = chosen_average(said, values, rows, "validation number")
+        if shares is not None:
+            average = PLAIN_AVERAGE
         count = int(rows.sum())
         which = Rows("validation rows", count, rows_of(loaders["validation"]) if part else count, part)
         facts = side.facts(params, "fresh", average, which)
+        rows = rows if shares is None else shares
         return End("val_loss", facts, values, rows, penalties), [told] if told else []
 
     # ---- where rows come from ----------------------------------------------------------------------------------------
