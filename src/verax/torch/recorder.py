@@ -125,7 +125,7 @@ class Recorder:
     _call: Node | None = None
 
     def _step_out(self) -> bool:
-        """While the model runs nothing is listened to: what it is made of, and how it is compiled, is its own affair."""
+        """While the model runs nothing is listened to: what it is made of and how it is compiled is its own affair."""
         if torch.overrides._get_current_function_mode() is not self._mode:
             return False
         self._mode.__exit__(None, None, None)
