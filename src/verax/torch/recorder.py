@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.overrides
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from verax.ledger.tally import Tally
 from verax.torch.losses import KNOWN, FunctionMode, LossMode, Seen
@@ -67,6 +68,8 @@ class Recorder:
     def start(self) -> None:
         """Begin to listen."""
         self._hook(self.model)
+        self._handles.append(register_optimizer_step_pre_hook(self._steps))
+        self._handles.append(register_optimizer_step_post_hook(self._stepped))
         self._mode.__enter__()
 
     def stop(self) -> None:
@@ -84,10 +87,13 @@ class Recorder:
     def deaf(self) -> Any:
         """Within it nothing is noted."""
         self._paused += 1
+        out = self._step_out()
         try:
             yield
         finally:
             self._paused -= 1
+            if out:
+                self._mode.__enter__()
 
     def _hook(self, module: torch.nn.Module) -> None:
         self._handles.append(module.register_forward_pre_hook(self._enters, with_kwargs=True, prepend=True))
@@ -102,7 +108,17 @@ class Recorder:
             self.loader = loader
             self._iterations += 1
 
+    def _steps(self, *_: Any) -> None:
+        """An optimizer begins a step, which is a hundred functions of no interest."""
+        self._stepping = self._step_out()
+
+    def _stepped(self, *_: Any) -> None:
+        if self._stepping:
+            self._stepping = False
+            self._mode.__enter__()
+
     def _enters(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        self._stepped()  # a step may call the model: by its closure
         self._paused += 1
         if self._paused > 1 or not self._handles:
             return
@@ -122,6 +138,7 @@ class Recorder:
 
     _grad = True
     _out = False
+    _stepping = False
     _call: Node | None = None
 
     def _step_out(self) -> bool:
@@ -181,8 +198,11 @@ class Recorder:
         return result
 
     def _quietly(self, func: Any, args: Any, kwargs: Any) -> Any:
-        with self.deaf():
+        self._paused += 1
+        try:
             return func(*args, **kwargs)
+        finally:
+            self._paused -= 1
 
     def _loss_rows(self, func: Any, args: Any, kwargs: Any) -> tuple[Seen, Seen] | None:
         """A known loss row by row as the step has it: as it is, and the plain one."""
