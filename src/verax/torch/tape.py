@@ -343,23 +343,34 @@ def _with(node: Node, change: Callable[[Any], Any]) -> Node:
 # ---- structures ------------------------------------------------------------------------------------------------------
 
 
-def leaves(structure: Any, kind: Any = torch.Tensor) -> Iterator[Any]:
+def leaves(structure: Any, kind: Any = torch.Tensor) -> list[Any]:
     """Everything of a kind in lists, tuples, dicts and dataclasses, in order.
 
-    >>> list(leaves({"a": [1, (2,)], "b": 3}, int))
+    >>> leaves({"a": [1, (2,)], "b": 3}, int)
     [1, 2, 3]
     """
+    found: list[Any] = []
+    _collect(structure, kind, found)
+    return found
+
+
+_BARE = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device, slice})
+
+
+def _collect(structure: Any, kind: Any, found: list[Any]) -> None:
     if isinstance(structure, kind):
-        yield structure
-    elif isinstance(structure, Mapping):
-        for inner in structure.values():
-            yield from leaves(inner, kind)
+        found.append(structure)
+    elif type(structure) in _BARE:
+        return
     elif isinstance(structure, (list, tuple)):
         for inner in structure:
-            yield from leaves(inner, kind)
+            _collect(inner, kind, found)
+    elif isinstance(structure, Mapping):
+        for inner in structure.values():
+            _collect(inner, kind, found)
     elif hasattr(structure, "__dataclass_fields__") and not isinstance(structure, type):
         for name in structure.__dataclass_fields__:
-            yield from leaves(getattr(structure, name, None), kind)
+            _collect(getattr(structure, name, None), kind, found)
 
 
 def mapped(structure: Any, change: Callable[[Any], Any]) -> Any:
