@@ -87,6 +87,11 @@ class Ledger:
         """Listen no more. What was heard can still be explained."""
         self._stack.close()
 
+    @property
+    def kept(self) -> int:
+        """Bytes of batches that are kept now."""
+        return self._recorder.training.size + self._recorder.validation.size
+
     def _begins(self, _: str) -> None:
         self.epochs += 1
         self._buffers = {

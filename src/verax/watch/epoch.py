@@ -152,6 +152,11 @@ class Epoch:
         """(batches,) how many rows each has."""
         return np.asarray(self._rows, np.int64)
 
+    @property
+    def size(self) -> int:
+        """Bytes that are kept of batches: of the sample, and of the latest."""
+        return sum(step.size for step in self.sample(latest=True))
+
     def sample(self, *, latest: bool = False) -> list[Step]:
         """The batches that can be measured again, in order; the last of all among them where that is asked."""
         chosen = {step.number: step for step in self.kept}
