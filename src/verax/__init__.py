@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         testing,
         tree,
         utils,
+        watch,
         wrappers,
     )
     from verax._version import version
@@ -89,6 +90,7 @@ _ROOMS = (
     "tree",
     "saving",
     "utils",
+    "watch",
     "wrappers",
 )
 

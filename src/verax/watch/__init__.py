@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from verax.watch.averages import BY_ROWS, LAST, MEAN, SUM
+from verax.watch.averages import BY_ROWS, LAST, MEAN, SUM, SUM_BY_ROWS
 from verax.watch.epoch import Epoch, Measured, Step
+from verax.watch.function import FunctionProgram, Losses
+from verax.watch.loop import Loop
 from verax.watch.probe import End, LoopProbe, Program, chosen_average
 
 __all__ = [
@@ -11,9 +13,13 @@ __all__ = [
     "LAST",
     "MEAN",
     "SUM",
+    "SUM_BY_ROWS",
     "End",
     "Epoch",
+    "FunctionProgram",
+    "Loop",
     "LoopProbe",
+    "Losses",
     "Measured",
     "Program",
     "Step",

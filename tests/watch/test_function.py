@@ -1,0 +1,36 @@
+"""A planted cause carries the largest amount, with its sign, in loops of plain JAX and of numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.watch.scenarios import CONTROLS, SCENARIOS, Scenario
+from verax.ledger import Cause
+from verax.ledger.verdict import Kind
+
+SEEDS = range(3)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
+def test_the_planted_cause_carries_the_largest_amount(scenario: Scenario):
+    for seed in SEEDS:
+        gap = scenario.ask(np.random.default_rng(seed))
+        amounts = gap.by_cause()
+        largest = max(amounts, key=lambda cause: abs(amounts[cause]))
+        assert largest is scenario.cause, amounts
+        assert amounts[largest] * scenario.sign > 0
+        assert abs(gap.residual) <= 1e-6 * max(abs(link.after.value) for link in gap.links)
+        assert gap.grade == "full"
+        assert not gap.notes
+        assert str(gap)
+        if scenario.amount is not None:
+            errors = [link.stderr for link in gap.links if link.cause is scenario.cause]
+            assert amounts[largest] == pytest.approx(scenario.amount, abs=max(4 * float(np.hypot.reduce(errors)), 1e-4))
+
+
+@pytest.mark.parametrize("scenario", CONTROLS, ids=lambda s: s.name)
+def test_no_gap_is_called_none(scenario: Scenario):
+    verdicts = [scenario.ask(np.random.default_rng(seed)).verdict.kind for seed in range(5)]
+    # One seed in twenty is outside of a 95 % interval, and one of five may be.
+    assert sum(kind is Kind.NONE for kind in verdicts) >= 4, verdicts
