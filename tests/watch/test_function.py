@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from tests.watch.scenarios import CONTROLS, SCENARIOS, Scenario
-from verax.ledger import Cause
 from verax.ledger.verdict import Kind
 
 SEEDS = range(3)

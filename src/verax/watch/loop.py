@@ -229,6 +229,32 @@ class Loop:
             InputError: No validation batch, no key to draw anew from, or an average that does not exist.
             DataError: The loss is no pure function: it changes between two calls.
         """
+        probe, notes = self._probe(params, validation, loss, val_loss, every, averaged, on)
+        gap = probe.gap(notes)
+        if self._unkeyed and probe.start.facts.draws == "fresh":
+            why = "the steps' keys were not given, so fitted draws are in the amount of the weights that moved"
+            gap = replace(gap, grade=f"not separated: {why}" if gap.grade == "full" else f"{gap.grade}; {why}")
+        return gap
+
+    def probe(self, params: Any, validation: Iterable[Any], **arguments: Any) -> LoopProbe:
+        """What ``explain`` asks: the ledger's probe, to measure single facts or for ``verax.testing.check_probe``.
+
+        Args:
+            params, validation, **arguments: As for ``explain``.
+        """
+        given = {"loss": None, "val_loss": None, "every": None, "averaged": None, "on": ()} | arguments
+        return self._probe(params, validation, **given)[0]
+
+    def _probe(
+        self,
+        params: Any,
+        validation: Iterable[Any],
+        loss: float | str | None,
+        val_loss: float | str | None,
+        every: Iterable[Any] | None,
+        averaged: Any,
+        on: Iterable[str],
+    ) -> tuple[LoopProbe, list[str]]:
         if not self._record.steps:
             raise StateError(
                 "An epoch was to be explained.",
@@ -237,14 +263,10 @@ class Loop:
             )
         program = self._program(params, averaged, validation, every)
         start, said = self._start(loss, program)
-        end, known, told = self._end(val_loss, program, tuple(on), start.facts)
+        end, known, told = self._end(val_loss, program, tuple(on))
         self._is_pure(program, start.facts.but(params=end.facts.params))
         probe = LoopProbe(program, self._record, start, end, ADVICE, {end.facts: known})
-        gap = probe.gap([note for note in (said, told) if note])
-        if self._unkeyed and start.facts.draws == "fresh":
-            why = "the steps' keys were not given, so fitted draws are in the amount of the weights that moved"
-            gap = replace(gap, grade=f"not separated: {why}" if gap.grade == "full" else f"{gap.grade}; {why}")
-        return gap
+        return probe, [note for note in (said, told) if note]
 
     def _program(self, params: Any, averaged: Any, validation: Iterable[Any], every: Any) -> FunctionProgram:
         if self.loss.keyed and self._key is None and self.fresh is None:
@@ -298,7 +320,7 @@ class Loop:
         return End("loss", facts, record.values, record.rows, record.penalties), note
 
     def _end(
-        self, said: float | str | None, program: FunctionProgram, on: tuple[str, ...], start: Facts
+        self, said: float | str | None, program: FunctionProgram, on: tuple[str, ...]
     ) -> tuple[End, list[Measured], str]:
         modes = self.loss.modes(on)
         facts = Facts(
