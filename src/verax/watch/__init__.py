@@ -5,10 +5,11 @@ from __future__ import annotations
 from verax.watch.averages import BY_ROWS, LAST, MEAN, SUM, SUM_BY_ROWS
 from verax.watch.epoch import Epoch, Measured, Step
 from verax.watch.function import FunctionProgram, Losses
-from verax.watch.loop import Loop
+from verax.watch.loop import ADVICE, Loop
 from verax.watch.probe import End, LoopProbe, Program, chosen_average
 
 __all__ = [
+    "ADVICE",
     "BY_ROWS",
     "LAST",
     "MEAN",

@@ -266,15 +266,18 @@ class FunctionProgram:
         return averages, self._lag(averages, moving)
 
     def _lag(self, averages: Any, moving: Any) -> list[dict[str, Any]]:
-        lags: list[dict[str, Any]] = []
+        lags: dict[str, dict[str, Any]] = {}
         for (path, value), (_, now) in zip(leaves(averages), leaves(moving), strict=True):
             size = math.sqrt(float(np.mean(np.square(value)))) or 1.0
             off = math.sqrt(float(np.mean(np.square(np.asarray(now, np.float64) - value)))) / size
-            one = {"path": path, "off": off, "updates": self.updates}
+            layer = path.rpartition("/")[0] or path
+            if off < lags.get(layer, {"off": 0.0})["off"]:
+                continue
+            one = {"path": layer, "off": off, "updates": self.updates}
             if self.momentum is not None and 0 < self.momentum < 1:
                 one |= {"momentum": self.momentum, "needed": math.ceil(math.log(0.01) / math.log(self.momentum))}
-            lags.append(one)
-        return sorted(lags, key=lambda one: -one["off"])
+            lags[layer] = one
+        return sorted(lags.values(), key=lambda one: -one["off"])
 
     def batches(self, facts: Facts) -> Iterable[Step] | None:
         """The validation batches, or all training batches; None where they were read and cannot be read again."""

@@ -128,6 +128,7 @@ class LoopProbe:
     advice: Mapping[str, str] = field(default_factory=dict[str, str])
     known: Mapping[Facts, Sequence[Measured]] = field(default_factory=dict[Facts, "Sequence[Measured]"])
     _passes: dict[Facts, Batches] = field(default_factory=dict[Facts, Batches])
+    _shown: list[Reading] = field(default_factory=list[Reading])
 
     def __post_init__(self) -> None:
         for facts, found in self.known.items():
@@ -143,7 +144,9 @@ class LoopProbe:
         """The two numbers as they were shown."""
         if name != "loss":
             raise UnknownNameError.among("number of a watched loop", name, ["loss"])
-        return self.start.reading(), self.end.reading()
+        if not self._shown:
+            self._shown = [replace(self.start, sums=self._sums_of_all()).reading(), self.end.reading()]
+        return self._shown[0], self._shown[1]
 
     def reading(self, name: str, sums: Mapping[str, Any], facts: Facts) -> Reading:
         """The number made of folded sums."""
@@ -167,6 +170,25 @@ class LoopProbe:
         return self._passes[facts]
 
     # ---- how it is measured ------------------------------------------------------------------------------------------
+
+    def _sums_of_all(self) -> list[Tally]:
+        """Every batch of the epoch in sums over rows, for the error of the number: of batches that were not kept the
+        value is known, and their rows are taken to be spread about it as those of the kept ones are."""
+        own = {
+            step.number: one for step, one in zip(self._sample(), self._own(_measurable(self.start.facts)), strict=True)
+        }
+        data = self.training.values - self.training.penalties
+        values, rows = data[list(own)], self.training.rows[list(own)].astype(np.float64)
+        v, u, vv, vu, uu, n = (np.sum([float(one.sums[i]) for one in own.values()]) for i in range(len(Tally._fields)))
+        signed = np.sum(values * rows)
+        like = (
+            v / signed if signed else 0.0, u / np.sum(rows), vv / (np.sum(values**2 * rows) or 1.0),
+            vu / signed if signed else 0.0, uu / np.sum(rows), n / np.sum(rows),
+        )  # fmt: skip
+        return [
+            own[i].sums if i in own else Tally(*np.multiply(like, (x * r, r, x * x * r, x * r, r, r)).tolist())
+            for i, (x, r) in enumerate(zip(data, self.training.rows, strict=True))
+        ]
 
     def _of_the_epoch(self, facts: Facts) -> bool:
         return facts.rows == self.start.facts.rows
