@@ -20,6 +20,8 @@ from verax.watch import Loop, Losses
 #: The coefficients behind every regression: y = x · TRUTH + noise.
 TRUTH = np.linspace(-1.5, 1.5, 8, dtype="float32")
 SQUARES = float(np.sum(TRUTH.astype("float64") ** 2))
+#: The standard deviation, in units of the mean, of a squared normal number, and of one that is 0 in half of the rows.
+CHI, HALF = 2**0.5, 5**0.5
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Scenario:
         cause: What must carry the largest amount; None where there is to be no gap at all.
         sign: Of that amount, validation less training.
         amount: What it is on average, where there is a closed form; None where there is none.
+        spread: The standard deviation of a row's amount, in units of the amount.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Scenario:
     cause: Cause | None
     sign: int = 0
     amount: float | None = None
+    spread: float = 0.0
 
 
 def rows(rng: np.random.Generator, n: int = 256, noise: float = 0.3) -> tuple[Any, Any]:
@@ -355,11 +359,15 @@ def dropout_in_both(rng: np.random.Generator) -> Gap:
 
 
 SCENARIOS = [
-    Scenario("dropout", knows(dropped, {"dropout": True}), Cause.DROPOUT, -1, -SQUARES),  # Σ w² p / (1 - p), p = 1/2
-    Scenario("noise", knows(noisy, {"noise": True}), Cause.DROPOUT, -1, -SQUARES),  # Σ w² σ², σ = 1
-    Scenario("augmentation", knows(flipped, {"augmentation": True}), Cause.AUGMENTATION, -1, -SQUARES),
-    Scenario("stochastic depth", knows(skipped, {"stochastic_depth": True}), Cause.STOCHASTIC_DEPTH, -1, -SQUARES / 2),
-    Scenario("training in one piece", knows(doubled, {"training": True}, rate=0.0), Cause.CUSTOM_MODE, -1, -SQUARES),
+    Scenario("dropout", knows(dropped, {"dropout": True}), Cause.DROPOUT, -1, -SQUARES, CHI),  # Σ w² p / (1 - p)
+    Scenario("noise", knows(noisy, {"noise": True}), Cause.DROPOUT, -1, -SQUARES, CHI),  # Σ w² σ², σ = 1
+    Scenario("augmentation", knows(flipped, {"augmentation": True}), Cause.AUGMENTATION, -1, -SQUARES, HALF),
+    Scenario(
+        "stochastic depth", knows(skipped, {"stochastic_depth": True}), Cause.STOCHASTIC_DEPTH, -1, -SQUARES / 2, HALF
+    ),
+    Scenario(
+        "training in one piece", knows(doubled, {"training": True}, rate=0.0), Cause.CUSTOM_MODE, -1, -SQUARES, CHI
+    ),
     Scenario("weights move", moving, Cause.WEIGHTS_MOVED, -1),
     Scenario("weights move away", diverging, Cause.WEIGHTS_MOVED, +1),
     Scenario("a key that is never split", same_masks, Cause.FITTED_DRAWS, +1),
@@ -377,7 +385,7 @@ SCENARIOS = [
     Scenario("the last validation batch reported", reported(val_loss="last batch"), Cause.AVERAGE, +1),
     Scenario("a sum reported", reported("sum of batches"), Cause.AVERAGE, -1),
     Scenario("a sum divided by rows", reported("sum of batches by the number of rows"), Cause.AVERAGE, +1),
-    Scenario("validation rows not scaled", other_rows(3.0), Cause.ROWS, +1, 4 * SQUARES),  # E((3 - 1) x · w)²
+    Scenario("validation rows not scaled", other_rows(3.0), Cause.ROWS, +1, 4 * SQUARES, CHI),  # E((3 - 1) x · w)²
     Scenario("overfitting", overfitted, Cause.ROWS, +1),
     Scenario("rows left out", left_out, Cause.SKIPPED_ROWS, +1),
     Scenario("averaged weights", averaged, Cause.AVERAGED_WEIGHTS, +1),
