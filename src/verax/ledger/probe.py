@@ -192,9 +192,10 @@ def _link(probe: Probe, name: str, before: _Pass, after: _Pass, base: Batches | 
         if before.batches is not None and base is not None and (before.batches is not base or as_shown != facts):
             spread = _paired_stderr(probe, name, (base, as_shown), (before.batches, facts), before.random)
         one, two = before.reading, after.reading
-        if one.facts.rows.label == two.facts.rows.label:  # a part of the rows, then all of them
-            seen = (one.facts.rows.count or 0) / max(one.facts.rows.of or 1, 1)
-            return link_of(one, two, math.hypot(one.stderr * math.sqrt(max(0.0, 1.0 - seen)), spread))
+        if one.facts.rows.label == two.facts.rows.label:  # a part of the rows, then all of them, or the other way
+            part = one if one.facts.rows.skipped else two
+            seen = (part.facts.rows.count or 0) / max(part.facts.rows.of or 1, 1)
+            return link_of(one, two, math.hypot(part.stderr * math.sqrt(max(0.0, 1.0 - seen)), spread))
         if _same_rows(one, two):
             return link_of(one, two, spread)
         return link_of(one, two, math.hypot(one.stderr, two.stderr, spread))
