@@ -384,7 +384,7 @@ SCENARIOS = [
     Scenario("smoothed", reported("smoothed by 0.6"), Cause.AVERAGE, -1),
     Scenario("the last validation batch reported", reported(val_loss="last batch"), Cause.AVERAGE, +1),
     Scenario("a sum reported", reported("sum of batches"), Cause.AVERAGE, -1),
-    Scenario("a sum divided by rows", reported("sum of batches by the number of rows"), Cause.AVERAGE, +1),
+    Scenario("a sum divided by rows", reported("sum of batches over their rows"), Cause.AVERAGE, +1),
     Scenario("validation rows not scaled", other_rows(3.0), Cause.ROWS, +1, 4 * SQUARES, CHI),  # E((3 - 1) x · w)²
     Scenario("overfitting", overfitted, Cause.ROWS, +1),
     Scenario("rows left out", left_out, Cause.SKIPPED_ROWS, +1),

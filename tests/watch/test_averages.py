@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verax.errors import InputError
-from verax.watch import BY_ROWS, LAST, MEAN, SUM, SUM_BY_ROWS, averages, chosen_average
+from verax.watch import BY_ROWS, LAST, MEAN, PER_ROW, SUM, averages, chosen_average
 
-NAMES = [MEAN, BY_ROWS, LAST, SUM, SUM_BY_ROWS, "last 3 batches", "smoothed by 0.9", "smoothed by .5"]
+NAMES = [MEAN, BY_ROWS, LAST, SUM, PER_ROW, "last 3 batches", "smoothed by 0.9", "smoothed by .5"]
 ROWS = st.lists(st.integers(1, 64), min_size=1, max_size=40)
 
 
@@ -30,7 +30,7 @@ def as_loops_do(name: str, values: np.ndarray, rows: np.ndarray) -> float:
         return sum(v * n for v, n in zip(values, rows, strict=True)) / sum(rows)
     if name == SUM:
         return sum(values)
-    if name == SUM_BY_ROWS:
+    if name == PER_ROW:
         return sum(values) / sum(rows)
     if name == LAST:
         return values[-1]

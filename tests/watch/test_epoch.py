@@ -49,7 +49,7 @@ def test_the_sample_is_bounded_and_without_repetition(sizes: list[int], batches:
     if sizes:
         assert numbers
         assert epoch.sample(latest=True)[-1].number == len(sizes) - 1
-        assert len(epoch.sample(latest=True)) <= batches + 1
+        assert len(epoch.sample(latest=True)) <= batches + 8
     if len(sizes) <= batches and sum(sizes) <= memory:
         assert numbers == list(range(len(sizes)))
 
@@ -73,6 +73,26 @@ def test_every_number_is_kept_as_it_is(values: list[float], asked_at: int):
     assert epoch.rows.dtype == np.int64
     assert sum(calls) == 2 * len(values)
     assert len(calls) <= len(values) // 256 + 2  # read many at a time
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 2**16))
+def test_a_sample_with_the_latest_stands_for_all(n: int, batches: int, seed: int):
+    epoch = passed(n, seed, batches=batches)
+    steps = epoch.sample(latest=True)
+    stands = epoch.stands_for(steps)
+    drawn = [step.number < n - 8 for step in steps]
+    assert [step.number for step in steps[-min(n, 8) :]] == list(range(max(n - 8, 0), n))
+    if any(drawn) or n <= 8:
+        assert stands.sum() == pytest.approx(n)
+    if len(steps) == n:
+        assert stands.tolist() == [1.0] * n
+    assert epoch.latest is steps[-1]
+
+
+def test_the_latest_take_a_quarter_of_the_memory():
+    epoch = passed(20, size=8, batches=2, memory=64)
+    assert [step.number for step in epoch.sample(latest=True)][-2:] == [18, 19]
+    assert len(epoch.sample(latest=True)) <= 4
 
 
 def test_the_sample_draws_from_a_generator_of_its_own():

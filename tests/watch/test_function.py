@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.watch.scenarios import CONTROLS, SCENARIOS, Scenario
+from tests.watch.scenarios import CONTROLS, SCENARIOS, SQUARES, TRUTH, Scenario, batches, dropped, epoch, rows
 from verax.ledger import Cause
 from verax.ledger.verdict import Kind
 
@@ -29,6 +30,20 @@ def test_the_planted_cause_carries_the_largest_amount(scenario: Scenario):
     if scenario.amount is not None:
         error = abs(scenario.amount) * scenario.spread / np.sqrt(256 * len(found))
         assert np.mean(found) == pytest.approx(scenario.amount, abs=4 * error, rel=1e-5)
+
+
+def test_a_sample_of_the_batches_tells_the_same():
+    held = 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        loop, w = epoch(dropped, jnp.asarray(TRUTH), batches(rows(rng, 640)), rng, on={"dropout": True}, batches=12)
+        gap = loop.explain(w, batches(rows(rng, 640)))
+        assert gap.sample == "12 of 40 batches"
+        assert abs(gap.residual) < 1e-6
+        link = next(one for one in gap.links if one.cause is Cause.DROPOUT)
+        assert abs(link.change) == max(abs(amount) for amount in gap.by_cause().values())
+        held += link.interval[0] <= -SQUARES <= link.interval[1]
+    assert held >= 4
 
 
 def test_there_are_fifteen_causes_and_more():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from verax.watch.averages import BY_ROWS, LAST, MEAN, SUM, SUM_BY_ROWS
+from verax.watch.averages import BY_ROWS, LAST, MEAN, PER_ROW, SUM
 from verax.watch.epoch import Epoch, Measured, Step
 from verax.watch.function import FunctionProgram, Losses
 from verax.watch.loop import ADVICE, Loop
@@ -13,8 +13,8 @@ __all__ = [
     "BY_ROWS",
     "LAST",
     "MEAN",
+    "PER_ROW",
     "SUM",
-    "SUM_BY_ROWS",
     "End",
     "Epoch",
     "FunctionProgram",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ __all__ = ["Epoch", "Measured", "Step"]
 
 #: So many numbers wait before they are read from the device.
 _WAITING = 256
+#: So many batches of the end are kept besides the sample.
+_LATEST = 8
 
 
 class Measured(NamedTuple):
@@ -75,8 +78,8 @@ class Epoch:
 
     The sample is uniform over the batches seen so far, without replacement (J. Vitter, *Random sampling with a
     reservoir*, 1985, algorithm R), drawn by a generator of its own; what it keeps never exceeds ``batches`` batches nor
-    ``memory`` bytes, but that one batch is kept however large. The latest batch is kept besides. Of every batch its
-    numbers are kept: 24 bytes.
+    ``memory`` bytes, but that one batch is kept however large. The latest batches are kept besides, eight at most and
+    a quarter of the memory, for numbers that are of these alone. Of every batch its numbers are kept: 24 bytes.
 
     Args:
         batches: How many batches are kept at most.
@@ -98,7 +101,7 @@ class Epoch:
         self.memory = memory
         self.steps = 0
         self.kept: list[Step] = []
-        self.latest: Step | None = None
+        self._latest: deque[Step] = deque(maxlen=_LATEST)
         self._capacity = batches
         self._read = read
         self._random = np.random.default_rng(0x5EED)
@@ -126,7 +129,9 @@ class Epoch:
         self._waiting.append((value, penalty))
         self._waiting_rows.append(rows)
         self.steps += 1
-        self.latest = step
+        self._latest.append(step)
+        while len(self._latest) > 1 and sum(s.size for s in self._latest) > self.memory // 4:
+            self._latest.popleft()
         if place is not None:
             self.kept[place : place + 1] = [step]
             while len(self.kept) > 1 and sum(s.size for s in self.kept) > self.memory:
@@ -162,9 +167,21 @@ class Epoch:
         """(batches,) how many rows each has."""
         return self._column(2).astype(np.int64)
 
+    @property
+    def latest(self) -> Step | None:
+        """The last batch of all."""
+        return self._latest[-1] if self._latest else None
+
     def sample(self, *, latest: bool = False) -> list[Step]:
-        """The batches that can be measured again, in order; the last of all among them where that is asked."""
+        """The batches that can be measured again, in order; the latest ones among them where that is asked."""
         chosen = {step.number: step for step in self.kept}
-        if latest and self.latest is not None:
-            chosen.setdefault(self.latest.number, self.latest)
+        if latest:
+            chosen = {step.number: step for step in self._latest} | chosen
         return [chosen[n] for n in sorted(chosen)]
+
+    def stands_for(self, steps: Sequence[Step]) -> np.ndarray:
+        """For how many batches of the pass each one of a sample with the latest stands: these for themselves alone, and
+        the others, which were drawn, for all the rest in equal shares."""
+        first = self.steps - len(self._latest)
+        drawn = np.array([step.number < first for step in steps], bool)
+        return np.where(drawn, first / max(int(drawn.sum()), 1), 1.0)

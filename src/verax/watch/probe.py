@@ -15,7 +15,7 @@ from verax.ledger.facts import Facts
 from verax.ledger.probe import Batches, explain_gap
 from verax.ledger.reading import Part, Reading
 from verax.ledger.tally import Tally
-from verax.watch.averages import BY_ROWS, LAST, MEAN, check, number, of_the_end, recognized, scale, shares
+from verax.watch.averages import BY_ROWS, LAST, MEAN, check, factor, number, of_the_end, recognized, shares
 from verax.watch.epoch import Epoch, Measured, Step
 
 __all__ = ["End", "LoopProbe", "Program", "chosen_average"]
@@ -54,8 +54,8 @@ class End:
         name: "loss", "val_loss".
         facts: What it measured.
         values, rows, penalties: (batches,) of each batch: its loss as shown, its rows, the penalties in it.
-        sums: The loss of each batch in sums over rows, where they are known: the number's error is then that of rows,
-            and not of batches.
+        sums: The loss of each batch in sums over rows, or of all of them (in an even number), where they are known: the
+            number's error is then that of rows, and not of batches.
     """
 
     name: str
@@ -63,41 +63,45 @@ class End:
     values: np.ndarray
     rows: np.ndarray
     penalties: np.ndarray
-    sums: Sequence[Tally] | None = None
+    sums: Tally | Sequence[Tally] | None = None
 
     def reading(self) -> Reading:
         """The number as it was shown."""
         average = BY_ROWS if self.facts.even else self.facts.average
         part = shares(average, self.rows)
-        times = scale(average, self.rows)
+        times = factor(average, self.rows)
         data = self.values - self.penalties
-        parts = [Part("loss", _by_row(part, data, self.sums or ()) or _fold_one(part, data), times)]
+        whole = self.sums if isinstance(self.sums, Tally) else _by_row(part, data, self.sums or ())
+        parts = [Part("loss", whole or _fold_one(part, data), times)]
         if "penalties" in self.facts.terms:
             parts.append(Part("penalties", _fold_one(part, self.penalties), times, "penalty"))
         return Reading.of_parts(self.name, parts, self.facts)
 
 
-def chosen_average(said: float | str | None, values: np.ndarray, rows: np.ndarray, name: str) -> tuple[str, str]:
+def chosen_average(
+    said: float | str | None, values: np.ndarray, rows: np.ndarray, name: str, usual: str = MEAN
+) -> tuple[str, str]:
     """The average by which a loop made its number, and what is to be told about it ("" mostly).
 
     Args:
-        said: The number as printed (a string keeps zeros at the end: "0.150"), or the average's name; None for the mean
-            of the batches.
+        said: The number as printed (a string keeps zeros at the end: "0.150"), or the average's name; None for the
+            usual one.
         values, rows: Of each batch.
         name: The number's name.
+        usual: What it is taken for where nothing else is known.
 
     Raises:
         InputError: No average has this name.
     """
     if said is None:
-        return MEAN, ""
+        return usual, ""
     if isinstance(said, str) and not _is_number(said):
         return check(said), ""
     if found := recognized(said, values, rows):
         return found, ""
-    candidates = ", ".join(f"{c} {number(c, values, rows):.6g}" for c in (MEAN, LAST))
+    candidates = ", ".join(f"{c} {number(c, values, rows):.6g}" for c in (usual, LAST))
     given = f"The {name} {float(said):g} that was given is no usual average of what the batches came to"
-    return MEAN, f"{given} ({candidates}): the {MEAN} is explained."
+    return usual, f"{given} ({candidates}): the {usual} is explained."
 
 
 def _is_number(text: str) -> bool:
@@ -145,12 +149,13 @@ class LoopProbe:
         if name != "loss":
             raise UnknownNameError.among("number of a watched loop", name, ["loss"])
         if not self._shown:
-            self._shown = [replace(self.start, sums=self._sums_of_all()).reading(), self.end.reading()]
+            start = replace(self.start, sums=self._sums_of_all()) if self.start.sums is None else self.start
+            self._shown = [start.reading(), self.end.reading()]
         return self._shown[0], self._shown[1]
 
     def reading(self, name: str, sums: Mapping[str, Any], facts: Facts) -> Reading:
         """The number made of folded sums."""
-        times = 1.0 if facts.even or not sums["batches"] else sums["scale"] / sums["batches"]
+        times = 1.0 if facts.even or not sums["batches"] else sums["factor"] / sums["batches"]
         parts = [Part("loss", sums["rows"] if facts.even else sums["shown"], times)]
         if "penalties" in facts.terms:
             parts.append(Part("penalties", sums["penalty"], times, "penalty"))
@@ -194,16 +199,11 @@ class LoopProbe:
         return facts.rows == self.start.facts.rows
 
     def _sample(self) -> list[Step]:
-        return self.training.sample(latest=of_the_end(self.start.facts.average))
+        return self.training.sample(latest=self._with_latest)
 
-    def _stands_for(self, steps: Sequence[Step]) -> np.ndarray:
-        """How many batches of the epoch each one of the sample stands for: the latest, if it was taken on purpose, for
-        itself alone, and the others, which were drawn, for the rest in equal shares."""
-        one = np.ones(len(steps))
-        last = self.training.steps - 1
-        if len(steps) < 2 or not of_the_end(self.start.facts.average):
-            return one
-        return np.where([step.number == last for step in steps], 1.0, last / (len(steps) - 1))
+    @property
+    def _with_latest(self) -> bool:
+        return of_the_end(self.start.facts.average)
 
     def _steps(self, facts: Facts) -> Iterable[Step] | None:
         return self._sample() if self._of_the_epoch(facts) else self.program.batches(facts)
@@ -246,7 +246,7 @@ class LoopProbe:
         average = BY_ROWS if facts.but(average=average).even else average
         if epoch:
             steps, rows = self._sample(), self.training.rows
-            stands = self._stands_for(steps)
+            stands = self.training.stands_for(steps) if self._with_latest else np.ones(len(steps))
             part = shares(average, rows)[[step.number for step in steps]] * stands
         else:
             rows = np.array([m.rows for m in found])
@@ -260,7 +260,7 @@ class LoopProbe:
             "shown": _by_batch(part, values),
             "penalty": _by_batch(part, penalties),
             "batches": np.ones(len(found)),
-            "scale": np.full(len(found), scale(average, rows)),
+            "factor": np.full(len(found), factor(average, rows)),
         }
         return Batches(sums, self.training.steps if epoch else len(found), detail)
 
