@@ -134,11 +134,11 @@ def table(results: list[dict[str, Any]], count: int) -> str:
         "",
         f"- Command: `python -m benchmarks.watching --rounds {count}`",
         f"- Date: {datetime.date.today().isoformat()}",
-        f"- Machine: {platform.machine()}, {len(os.sched_getaffinity(0))} cores used; Python {platform.python_version()}",
+        f"- Machine: {platform.machine()}, {len(os.sched_getaffinity(0))} cores; Python {platform.python_version()}",
         "",
-        f"An epoch of {STEPS} steps of an MNIST-size convolutional network at batch {BATCH}, medians of {count} rounds.",
+        f"An epoch of {STEPS} steps of an MNIST-size convolutional network, batch {BATCH}; medians of {count} rounds.",
         "",
-        "| loop | without, ms a step | watched, ms a step | watched / without (least to most) | kept, MiB | explaining, s |",
+        "| loop | without, ms a step | watched, ms a step | their ratio (least to most) | kept, MiB | explaining, s |",
         "|---|---|---|---|---|---|",
     ]
     for result in results:
