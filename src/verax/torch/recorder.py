@@ -12,7 +12,7 @@ import torch.overrides
 from verax.ledger.tally import Tally
 from verax.torch.losses import KNOWN, FunctionMode, LossMode, Seen
 from verax.torch.modes import flags_of
-from verax.torch.state import draws_now, others_now
+from verax.torch.state import draws_now, others_now, preserved
 from verax.torch.tape import DRAWS, Constant, Node, Parameter, Recording, Ref, Tape, chain_of, leaves, scale_of
 from verax.watch import Epoch, Measured, Step
 
@@ -244,13 +244,15 @@ class Recorder:
         tape, origin = self._tape, recording.origin
         made = [node.made for node in (self._tape.nodes[i] for i in origin) if node.module and node.made]
         used = {id(c.tensor) for n in recording.nodes if n.module for c in leaves((n.args, n.kwargs), Constant)}
+        own = [self.loss_fn] if isinstance(self.loss_fn, torch.nn.Module) else []
         targets = [c.tensor for c in recording.constants() if id(c.tensor) not in used and c.tensor.ndim]
-        with self.deaf(), torch.no_grad(), contextlib.suppress(Exception):
+        with self.deaf(), preserved(own), torch.no_grad(), contextlib.suppress(Exception):
             for output in (tensor for tensors in made for tensor in tensors):
                 value = self.loss_fn(output, *targets[:1])
                 for i, ref in enumerate(data):
                     if torch.equal(tape.value(Ref(origin[ref.node], ref.leaf)), value):
                         self._primary = i
+                        return i
         return self._primary
 
     def _sign(self, recording: Recording) -> None:
@@ -278,16 +280,20 @@ class Recorder:
 
     def _close_measuring(self) -> None:
         """Calls of the model ended without ``backward``: if there is a loss, it was measured."""
-        tape, found = self._tape, None
+        tape, best, found = self._tape, (0, 0, 0), None
         for ref, tensor in tape.scalars():
             if not any(node.module for node in tape.nodes[: ref.node + 1]):
                 continue
             recording = tape.record(ref)
-            if recording.signature in self._signatures:
-                found = ref, tensor, recording
-                break
-            if found is None and tape.nodes[ref.node].call in KNOWN and any(n.module for n in recording.nodes):
-                found = ref, tensor, recording
+            read = int(any(tensor is one for one in self._read))
+            if recording.signature in self._signatures:  # as in training: the whole of it rather than a summand
+                rank = 2, read, len(recording.nodes)
+            elif tape.nodes[ref.node].call in KNOWN and any(n.module for n in recording.nodes):
+                rank = 1, read, 0
+            else:
+                continue
+            if rank > best:
+                best, found = rank, (ref, tensor, recording)
         if found is None:
             if not self._grad:
                 self._forget()

@@ -19,7 +19,7 @@ from verax.torch.state import draw, draw_others
 from verax.torch.tape import Constant, Node, Parameter, Recording, Ref, leaves, mapped
 from verax.watch import Measured, Step
 
-__all__ = ["Runner", "Source", "fitted", "handle_of", "run"]
+__all__ = ["Runner", "Source", "autocast_of", "dtype_of", "fitted", "handle_of", "run"]
 
 _FRESH = 0x7E57
 #: Functions whose arguments may be the number of rows.
@@ -290,7 +290,7 @@ class Runner:
             recording,
             [t.ref for t in terms],
             draws=None if facts.draws == "as drawn" else _FRESH + 7919 * (step.number + 1),
-            autocast=self.autocasts.get(facts.dtype),
+            autocast=None if facts.dtype == dtype_of(self.model, recording) else self.autocasts.get(facts.dtype),
             handle=handle_of(losses),
         )
         data = [(t.coefficient, float(v)) for t, v in zip(terms, values, strict=True) if t.kind == "data"]
@@ -300,7 +300,8 @@ class Runner:
         penalties = {"penalties": penalty}
         seen = next((s for s in losses.seen if math.isclose(s.value, main, rel_tol=1e-4, abs_tol=1e-7)), None)
         if seen is None or not data:
-            return Measured.whole(value, recording.rows, None, penalties)
+            whole = Measured.whole(value / recording.rows if recording.sums else value, recording.rows, None, penalties)
+            return whole._replace(value=value)
         if not plain and len(data) > 1:
             return Measured.whole(value, recording.rows, seen.sums.weight, penalties)
         c, s = (1.0 if plain else data[0][0]), seen.sums
@@ -319,6 +320,20 @@ def handle_of(losses: LossMode, seer: Seer | None = None) -> Callable[[Any, tupl
         return func(*args, **kwargs)
 
     return handle
+
+
+def dtype_of(model: torch.nn.Module, recording: Recording) -> str:
+    """What a step was computed in, as facts name it."""
+    cast = autocast_of(recording)
+    if cast:
+        return f"{str(next(iter(cast.values()))).removeprefix('torch.')} autocast"
+    first = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    return str(first).removeprefix("torch.")
+
+
+def autocast_of(recording: Recording) -> Mapping[str, torch.dtype]:
+    """What autocast was on as the model ran."""
+    return next((node.autocast for node in recording.nodes if node.module), {})
 
 
 def _module(model: torch.nn.Module, path: str) -> Any:

@@ -166,7 +166,12 @@ class Recording:
     @property
     def terms(self) -> list[Term]:
         """The summands of what was shown."""
-        return terms_of(self.nodes, self.shown)
+        return terms_of(self.nodes, self.shown, rows=self.rows)
+
+    @property
+    def sums(self) -> bool:
+        """Whether the loss is a sum over the rows of its batch, and not their mean."""
+        return self.main is not None and _is_sum(self.nodes, self.main.ref)
 
     @property
     def signature(self) -> tuple[str, ...]:
@@ -388,19 +393,23 @@ _QUOTIENTS = frozenset({"div", "truediv", "itruediv", "divide", "true_divide"})
 _SAME = frozenset({"to", "float", "double", "contiguous", "clone", "squeeze", "view", "reshape"})
 
 
-def terms_of(nodes: Sequence[Node], ref: Ref, coefficient: float = 1.0) -> list[Term]:
-    """The summands of a tensor: sums are taken apart, and what is multiplied with a number."""
+def terms_of(nodes: Sequence[Node], ref: Ref, coefficient: float = 1.0, rows: int = 0) -> list[Term]:
+    """The summands of a tensor: sums are taken apart, and what is multiplied with a number.
+
+    A sum over the rows that is divided by their number is their mean, and stays whole.
+    """
     node = nodes[ref.node]
     name = node.name.strip("_")
     found: list[Term] | None = None
     if not node.module and not node.kwargs.keys() - {"alpha"}:
         if name in _SUMS and len(node.args) == 2:
             sign = _SUMS[name] * float(node.kwargs.get("alpha", 1.0))
-            found = [*_terms(nodes, node.args[0], coefficient), *_terms(nodes, node.args[1], coefficient * sign)]
+            one, two = node.args
+            found = [*_terms(nodes, one, coefficient, rows), *_terms(nodes, two, coefficient * sign, rows)]
         elif name in _PRODUCTS | _QUOTIENTS and len(node.args) == 2:
-            found = _scaled(nodes, node, name, coefficient)
+            found = _scaled(nodes, node, name, coefficient, rows)
         elif name in _SAME and node.args and isinstance(node.args[0], Ref):
-            found = terms_of(nodes, node.args[0], coefficient)
+            found = terms_of(nodes, node.args[0], coefficient, rows)
     if found is not None:
         return found
     needed = [nodes[i] for i in _needed(nodes, ref.node)]
@@ -431,19 +440,28 @@ def scale_of(nodes: Sequence[Node], ref: Ref) -> bool:
     return node.name.strip("_") in _PRODUCTS and any(isinstance(arg, Constant) for arg in node.args)
 
 
-def _terms(nodes: Sequence[Node], value: Any, coefficient: float) -> list[Term]:
-    return terms_of(nodes, value, coefficient) if isinstance(value, Ref) else []
+def _terms(nodes: Sequence[Node], value: Any, coefficient: float, rows: int) -> list[Term]:
+    return terms_of(nodes, value, coefficient, rows) if isinstance(value, Ref) else []
 
 
-def _scaled(nodes: Sequence[Node], node: Node, name: str, coefficient: float) -> list[Term] | None:
-    one, two = (_plain_number(arg) for arg in node.args)
+def _scaled(nodes: Sequence[Node], node: Node, name: str, coefficient: float, rows: int) -> list[Term] | None:
+    first, second = node.args
+    one, two = _plain_number(first), _plain_number(second)
     if name in _QUOTIENTS:
-        return _terms(nodes, node.args[0], coefficient / two) if two and isinstance(node.args[0], Ref) else None
-    if one is not None and isinstance(node.args[1], Ref):
-        return terms_of(nodes, node.args[1], coefficient * one)
-    if two is not None and isinstance(node.args[0], Ref):
-        return terms_of(nodes, node.args[0], coefficient * two)
+        if not two or not isinstance(first, Ref) or (rows and two % rows == 0 and _is_sum(nodes, first)):
+            return None
+        return terms_of(nodes, first, coefficient / two, rows)
+    if one is not None and isinstance(second, Ref):
+        return terms_of(nodes, second, coefficient * one, rows)
+    if two is not None and isinstance(first, Ref):
+        return terms_of(nodes, first, coefficient * two, rows)
     return None
+
+
+def _is_sum(nodes: Sequence[Node], ref: Ref) -> bool:
+    """Whether a tensor is a sum over the rows of a batch, by how it was made."""
+    node = nodes[ref.node]
+    return not node.module and (node.name == "sum" or node.kwargs.get("reduction") == "sum")
 
 
 def _plain_number(value: Any) -> float | None:

@@ -21,7 +21,7 @@ from verax.torch.recorder import Recorder
 from verax.torch.replay import Runner, Source, fitted
 from verax.torch.state import preserved
 from verax.torch.tape import Recording
-from verax.watch import MEAN, End, Epoch, LoopProbe, Measured, Step, chosen_average
+from verax.watch import MEAN, PER_ROW, End, Epoch, LoopProbe, Measured, Step, chosen_average
 from verax.watch.averages import check
 
 __all__ = ["Ledger", "watch"]
@@ -122,7 +122,8 @@ class Ledger:
             val_loader: Batches as the training loader gives them: a DataLoader, a list of batches, or tensors (one
                 batch). None where the loop ran its validation inside of the watch.
             train: The training number as the loop printed it, or how it was averaged: "mean of batches" (when None),
-                "mean of batches by their rows", "last batch", "last 50 batches", "smoothed by 0.98", "sum of batches".
+                "mean of batches by their rows", "last batch", "last 50 batches", "smoothed by 0.98", "sum of batches",
+                "sum of batches over their rows" (when None and the loss is a sum over rows).
             validation: The same for the validation number.
             train_loader: What the epoch trained on, for how many rows it has.
 
@@ -189,7 +190,7 @@ class Ledger:
     ) -> tuple[End, list[str]]:
         """The training number."""
         values, rows, penalties = training.values, training.rows, training.penalties
-        average, told = chosen_average(said, values, rows, "training number")
+        average, told = chosen_average(said, values, rows, "training number", _usual(found.training))
         loader = loaders.get("training")
         count = int(rows.sum())
         of = rows_of(loader) if readable else None
@@ -213,7 +214,7 @@ class Ledger:
             penalties = np.array([sum(m.penalties.values()) for m in measured])
             values = np.array([m.value for m in measured]) + penalties
             rows = np.array([m.rows for m in measured])
-        average, told = chosen_average(said, values, rows, "validation number")
+        average, told = chosen_average(said, values, rows, "validation number", _usual(side))
         count = int(rows.sum())
         which = Rows("validation rows", count, rows_of(loaders["validation"]) if part else count, part)
         facts = side.facts(params, "fresh", average, which)
@@ -270,6 +271,11 @@ def _plain_part(recording: Recording) -> Recording:
         return recording
     nodes, ref = recording.cut(main.ref)
     return replace(recording, nodes=nodes, loss=ref, shown=ref, primary=0)
+
+
+def _usual(side: Side) -> str:
+    """How people average: sums over a batch's rows are added up, and divided by all rows."""
+    return PER_ROW if side.recording.sums else MEAN
 
 
 def _as_batches(given: Any, rows: int) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from verax.watch.averages import BY_ROWS, LAST, MEAN, SUM
+from verax.watch.averages import BY_ROWS, LAST, MEAN, PER_ROW, SUM
 from verax.watch.epoch import Epoch, Measured, Step
 from verax.watch.probe import End, LoopProbe, Program, chosen_average
 
@@ -10,6 +10,7 @@ __all__ = [
     "BY_ROWS",
     "LAST",
     "MEAN",
+    "PER_ROW",
     "SUM",
     "End",
     "Epoch",

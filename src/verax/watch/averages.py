@@ -9,12 +9,13 @@ import numpy as np
 
 from verax.errors import InputError
 
-__all__ = ["BY_ROWS", "LAST", "MEAN", "SUM", "check", "number", "recognized", "shares"]
+__all__ = ["BY_ROWS", "LAST", "MEAN", "PER_ROW", "SUM", "check", "factor", "number", "recognized", "shares"]
 
 MEAN = "mean of batches"
 BY_ROWS = "mean of batches by their rows"
 LAST = "last batch"
 SUM = "sum of batches"
+PER_ROW = "sum of batches over their rows"
 _SMOOTHED = re.compile(r"smoothed by (0?\.\d+)")
 _WINDOW = re.compile(r"last (\d+) batches")
 
@@ -22,7 +23,7 @@ _WINDOW = re.compile(r"last (\d+) batches")
 _USUAL = (
     MEAN, BY_ROWS, LAST, SUM,
     *(f"last {n} batches" for n in (10, 20, 25, 50, 100, 200, 500)),
-    *(f"smoothed by {b}" for b in (0.9, 0.95, 0.98, 0.99, 0.999)),
+    *(f"smoothed by {b}" for b in (0.9, 0.95, 0.98, 0.99, 0.999)), PER_ROW,
 )  # fmt: skip
 
 
@@ -32,21 +33,21 @@ def check(name: str) -> str:
     Raises:
         InputError: No average has this name.
     """
-    if name in (MEAN, BY_ROWS, LAST, SUM) or _SMOOTHED.fullmatch(name) or _WINDOW.fullmatch(name):
+    if name in (MEAN, BY_ROWS, LAST, SUM, PER_ROW) or _SMOOTHED.fullmatch(name) or _WINDOW.fullmatch(name):
         return name
     raise InputError(
         "How a loop averages its batches was to be told.",
         received=repr(name),
         because="no average has this name",
         do=f"Give the number as it was printed, or one of {MEAN!r}, {BY_ROWS!r}, {LAST!r}, 'last 50 batches', "
-        f"'smoothed by 0.98', {SUM!r}.",
+        f"'smoothed by 0.98', {SUM!r}, {PER_ROW!r}.",
     )
 
 
 def shares(name: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
     """The share of each batch in the number, in order: Σ shares = 1, whatever the batches are.
 
-    A sum is the mean of its batches times their number; its shares are those of the mean. "smoothed by β" is
+    A sum is the mean of its batches times a factor; its shares are those of the mean. "smoothed by β" is
     s ← β·s + (1 - β)·v from s = v of the first batch.
 
     Args:
@@ -74,13 +75,24 @@ def shares(name: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
     return each / each.sum()
 
 
+def factor(name: str, rows: Sequence[int] | np.ndarray) -> float:
+    """What the batches' values, each by its share, are multiplied with: 1 but for sums.
+
+    >>> factor("sum of batches", [8, 4]), factor("sum of batches over their rows", [8, 4]), factor("last batch", [8, 4])
+    (2.0, 0.16666666666666666, 1.0)
+    """
+    if name not in (SUM, PER_ROW):
+        return 1.0
+    return float(len(rows)) if name == SUM else len(rows) / float(np.sum(rows))
+
+
 def number(name: str, values: np.ndarray, rows: np.ndarray) -> float:
     """The number that the batches' values make.
 
     >>> number("sum of batches", np.array([1.0, 2.0]), np.array([8, 4]))
     3.0
     """
-    return float(np.sum(shares(name, rows) * values)) * (len(values) if name == SUM else 1)
+    return float(np.sum(shares(name, rows) * values)) * factor(name, rows)
 
 
 def recognized(printed: float, values: np.ndarray, rows: np.ndarray) -> str | None:

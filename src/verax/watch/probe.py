@@ -15,7 +15,7 @@ from verax.ledger.path import PLAIN_AVERAGE
 from verax.ledger.probe import Batches, explain_gap
 from verax.ledger.reading import Part, Reading
 from verax.ledger.tally import Tally
-from verax.watch.averages import BY_ROWS, MEAN, SUM, number, recognized, shares
+from verax.watch.averages import BY_ROWS, MEAN, PER_ROW, SUM, factor, number, recognized, shares
 from verax.watch.epoch import Epoch, Measured, Step
 
 __all__ = ["End", "LoopProbe", "Program", "chosen_average"]
@@ -66,27 +66,30 @@ class End:
         """The number as it was shown."""
         average = BY_ROWS if self.facts.even else self.facts.average
         part = shares(average, self.rows)
-        scale = float(len(self.values)) if self.facts.average == SUM else 1.0
+        scale = factor(average, self.rows)
         parts = [Part("loss", _fold_one(part, self.values - self.penalties), scale)]
         if "penalties" in self.facts.terms:
             parts.append(Part("penalties", _fold_one(part, self.penalties), scale, "penalty"))
         return Reading.of_parts(self.name, parts, self.facts)
 
 
-def chosen_average(said: float | str | None, values: np.ndarray, rows: np.ndarray, name: str) -> tuple[str, str]:
+def chosen_average(
+    said: float | str | None, values: np.ndarray, rows: np.ndarray, name: str, usual: str = MEAN
+) -> tuple[str, str]:
     """The average by which a loop made its number, and what is to be told about it ("" mostly).
 
     Args:
-        said: The number as printed, or the average's name; None for the mean of the batches.
+        said: The number as printed, or the average's name; None for the usual one.
         values, rows: Of each batch.
         name: The number's name.
+        usual: What it is taken for where nothing else is known.
     """
     if said is None or isinstance(said, str):
-        return said or MEAN, ""
+        return said or usual, ""
     if found := recognized(said, values, rows):
         return found, ""
-    candidates = ", ".join(f"{c} {number(c, values, rows):.6g}" for c in (MEAN, "last batch"))
-    return MEAN, f"The {name} {said:g} that was given is no usual average of what the batches came to ({candidates})."
+    candidates = ", ".join(f"{c} {number(c, values, rows):.6g}" for c in (usual, "last batch"))
+    return usual, f"The {name} {said:g} that was given is no usual average of what the batches came to ({candidates})."
 
 
 @dataclass
@@ -121,7 +124,7 @@ class LoopProbe:
     def reading(self, name: str, sums: Mapping[str, Any], facts: Facts) -> Reading:
         """The number made of folded sums."""
         even = facts.even
-        scale = sums["of"] / sums["batches"] if facts.average == SUM and sums["batches"] else 1.0
+        scale = sums["factor"] / sums["batches"] if sums["batches"] else 1.0
         parts = [Part("loss", sums["rows"] if even else sums["shown"], 1.0 if even else scale)]
         if "penalties" in facts.terms:
             parts.append(Part("penalties", sums["penalty"], 1.0 if even else scale, "penalty"))
@@ -145,7 +148,7 @@ class LoopProbe:
         return facts.rows == self.start.facts.rows
 
     def _sample(self) -> list[Step]:
-        return self.training.sample(latest=self.start.facts.average not in (MEAN, SUM, PLAIN_AVERAGE))
+        return self.training.sample(latest=self.start.facts.average not in (MEAN, SUM, PER_ROW, PLAIN_AVERAGE))
 
     def _steps(self, facts: Facts) -> Iterable[Step] | None:
         return self._sample() if self._of_the_epoch(facts) else self.program.batches(facts)
@@ -185,10 +188,10 @@ class LoopProbe:
         of = self.training.steps if epoch else len(found)
         average = self.start.facts.average if epoch else self.end.facts.average
         average = BY_ROWS if facts.but(average=average).even else average
+        rows = self.training.rows if epoch else [m.rows for m in found]
+        part = shares(average, rows)
         if epoch:
-            part = shares(average, self.training.rows)[[step.number for step in self._sample()]]
-        else:
-            part = shares(average, [m.rows for m in found])
+            part = part[[step.number for step in self._sample()]]
         values = np.array([m.value for m in found])
         penalties = np.array([math.fsum(m.penalties.values()) for m in found])
         sums = {
@@ -196,7 +199,7 @@ class LoopProbe:
             "shown": _by_batch(part, values),
             "penalty": _by_batch(part, penalties),
             "batches": np.ones(len(found)),
-            "of": np.full(len(found), float(of)),
+            "factor": np.full(len(found), factor(average, rows)),
         }
         return Batches(sums, of, detail)
 
