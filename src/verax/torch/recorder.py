@@ -303,7 +303,7 @@ class Recorder:
         place = self._place if self._placed else validation.place()
         recording.rows = self._tape.rows(recording.origin)
         recording.flags, recording.others = self._flags, self._others
-        step = _Pending(recording, tensor, tape, {}, place)
+        step = _Pending(recording, tensor, tape, self._own, place)
         self._pending, self._placed, self._place, self._read = 0, False, None, []
         tape.forget(ref.node + 1)
         step.count(validation)

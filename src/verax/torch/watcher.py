@@ -13,6 +13,7 @@ import torch
 from verax.errors import InputError, StateError
 from verax.ledger.chain import Gap
 from verax.ledger.facts import Rows
+from verax.ledger.path import PLAIN_AVERAGE
 from verax.torch.findings import Findings, Side, find
 from verax.torch.loaders import generators_of, heard, part_of, read_again, rows_of, whole
 from verax.torch.modes import flags_of
@@ -21,7 +22,7 @@ from verax.torch.recorder import Recorder
 from verax.torch.replay import Runner, Source, fitted
 from verax.torch.state import preserved
 from verax.torch.tape import Recording
-from verax.watch import MEAN, PER_ROW, End, Epoch, LoopProbe, Measured, Step, chosen_average
+from verax.watch import BY_ROWS, MEAN, PER_ROW, End, Epoch, LoopProbe, Measured, Step, chosen_average
 from verax.watch.averages import check
 
 __all__ = ["Ledger", "watch"]
@@ -191,6 +192,8 @@ class Ledger:
         """The training number."""
         values, rows, penalties = training.values, training.rows, training.penalties
         average, told = chosen_average(said, values, rows, "training number", _usual(found.training))
+        own = [m for step in training.sample() for m in step.own.values()]
+        average = _even(average, rows, found.training, own)
         loader = loaders.get("training")
         count = int(rows.sum())
         of = rows_of(loader) if readable else None
@@ -208,6 +211,7 @@ class Ledger:
         if heard_validation is not None:
             values, rows = heard_validation.values, heard_validation.rows
             penalties = heard_validation.penalties
+            measured = [m for step in heard_validation.sample() for m in step.own.values()]
         else:
             facts = side.facts(params, "fresh", MEAN, Rows("validation rows", part=part))
             measured = list(runner.run(facts, source.steps(), None))
@@ -215,6 +219,7 @@ class Ledger:
             values = np.array([m.value for m in measured]) + penalties
             rows = np.array([m.rows for m in measured])
         average, told = chosen_average(said, values, rows, "validation number", _usual(side))
+        average = _even(average, rows, side, measured)
         count = int(rows.sum())
         which = Rows("validation rows", count, rows_of(loaders["validation"]) if part else count, part)
         facts = side.facts(params, "fresh", average, which)
@@ -276,6 +281,21 @@ def _plain_part(recording: Recording) -> Recording:
 def _usual(side: Side) -> str:
     """How people average: sums over a batch's rows are added up, and divided by all rows."""
     return PER_ROW if side.recording.sums else MEAN
+
+
+def _even(average: str, rows: np.ndarray, side: Side, measured: Sequence[Measured]) -> str:
+    """The plain average, where batches are so alike that every row has one share in what is an average of batches.
+
+    Args:
+        average: The average by its name.
+        rows: Rows in each batch.
+        side: The pass.
+        measured: Some of its batches; what counts in a loss is to be as much for each row.
+    """
+    alike = average == BY_ROWS or (average == MEAN and rows.min() == rows.max())
+    each = np.array([m.sums.weight / m.rows for m in measured])
+    known = len(each) > 0 and float(np.ptp(each)) == 0.0 if side.loss is not None else True
+    return PLAIN_AVERAGE if alike and known and not side.recording.sums else average
 
 
 def _as_batches(given: Any, rows: int) -> Any:
