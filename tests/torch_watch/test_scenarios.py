@@ -13,14 +13,6 @@ from verax.ledger.verdict import Kind
 SEEDS = range(3)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def asked(scenario: Scenario) -> list[Asked]:
     """What the scenario printed, and its gap, for each seed."""
     found: list[Asked] = []
@@ -129,7 +121,15 @@ def _outlier() -> torch.utils.data.TensorDataset:
         (_outlier, lambda output, y: (output - y).square().sum() / len(y)),
         (_outlier, lambda output, y: ((output - y) ** 2).mean() / 3),
     ],
-    ids=["label smoothing", "class weights", "ignored targets", "a short batch", "sums", "a sum by its rows", "a third"],
+    ids=[
+        "label smoothing",
+        "class weights",
+        "ignored targets",
+        "a short batch",
+        "sums",
+        "a sum by its rows",
+        "a third",
+    ],
 )
 def test_what_is_in_both_numbers_is_no_cause(data, loss):
     """The same rows in the same batches at weights that stand still: no gap at all."""

@@ -16,7 +16,7 @@ from verax.ledger.tally import Tally
 from verax.torch.losses import KNOWN, FunctionMode, LossMode
 from verax.torch.modes import Seer, set_flags
 from verax.torch.state import draw, draw_others
-from verax.torch.tape import Constant, Node, Parameter, Recording, Ref, leaves, mapped
+from verax.torch.tape import Constant, Node, Parameter, Recording, Ref, leaves, mapped, needed_by
 from verax.watch import Measured, Step
 
 __all__ = ["Runner", "Source", "autocast_of", "dtype_of", "fitted", "handle_of", "run"]
@@ -60,7 +60,10 @@ def run(
     """
     if recording.broken:
         raise DataError("A recorded step was to be run again.", because=recording.broken)
-    if any(constant.changed for constant in recording.constants()):
+    needed = {place for ref in wanted for place in needed_by(recording.nodes, ref.node)}
+    nodes = [node if place in needed else None for place, node in enumerate(recording.nodes)]
+    given = leaves([(node.args, node.kwargs) for node in nodes if node is not None], Constant)
+    if any(constant.changed for constant in given):
         raise DataError(
             "A recorded step was to be run again.",
             because="its batch was written over in place after the step",
@@ -79,7 +82,10 @@ def run(
     with torch.no_grad(), mode:
         if draws is None and recording.others is not None:
             draw_others(recording.others)
-        for place, node in enumerate(recording.nodes):
+        for place, node in enumerate(nodes):
+            if node is None:  # as the factor of a gradient scaler
+                made.append([])
+                continue
             inplace = not node.module and (
                 (node.name.endswith("_") and not node.name.startswith("__")) or node.name == "__setitem__"
             )

@@ -170,7 +170,8 @@ class Ledger:
         first = next(iter(source.steps()))
         off = dict.fromkeys(flags_of(self.model), False)
         val_flags = heard_validation.kept[0].batch.flags if heard_validation is not None else off
-        found = find(self.model, step, first, (step.batch.flags, val_flags))
+        with preserved([self.model]):  # batch normalizations in training mode count what they are looked at with
+            found = find(self.model, step, first, (step.batch.flags, val_flags))
         sources = {("validation rows", True): source, **self._wholes(loaders, step.batch, first.batch)}
         if part_of(loaders.get("validation")):
             sources["validation rows", False] = source
