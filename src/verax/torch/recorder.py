@@ -83,7 +83,9 @@ class Recorder:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        self._step_out()
+        self._stepping = self._out = False
+        if not self._step_out():  # another watch was begun since: stay below it, and hear nothing
+            self._paused += 1
         self._tape.forget()
 
     @contextlib.contextmanager
@@ -113,7 +115,7 @@ class Recorder:
 
     def _steps(self, *_: Any) -> None:
         """An optimizer begins a step, which is a hundred functions of no interest."""
-        self._stepping = self._step_out()
+        self._stepping = self._step_out() or self._stepping  # a step may be made of another class's
 
     def _stepped(self, *_: Any) -> None:
         if self._stepping:

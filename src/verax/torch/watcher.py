@@ -38,8 +38,9 @@ def watch(
                 ...                       # the loop as it was
         print(ledger.explain(val_loader))
 
-    What is kept: of every batch 24 bytes; and a uniform sample of batches (their inputs and targets as the loop had
-    them, with the states of the random generators), never more than ``batches`` of them nor than ``memory`` bytes.
+    What is kept: of every batch 24 bytes; a uniform sample of batches (their inputs and targets as the loop had them,
+    with the states of the random generators), never more than ``batches`` of them nor than ``memory`` bytes; and the
+    latest batches, eight at most, in a quarter of that memory. ``ledger.kept`` says how much it is.
 
     Args:
         model: The model that trains.
