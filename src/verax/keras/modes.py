@@ -101,7 +101,7 @@ class Modes:
         for one in asked:
             known.setdefault(one.effect, []).append(one)
         custom = [one for one in asked if one.effect.startswith("custom:")]
-        if custom and _same(self._computed(dict.fromkeys(map(id, custom), "infer")), everything):
+        if custom and _same(self._computed({id(one.layer): "infer" for one in custom}), everything):
             known = {effect: group for effect, group in known.items() if not effect.startswith("custom:")}
         kept = [
             one
