@@ -229,9 +229,7 @@ SCENARIOS = [
     Scenario("augmentation of one's own", plain(lambda k: linear(k, own.random_sign(k)())), Cause.AUGMENTATION, -1),
     Scenario("layer with a training argument", plain(lambda k: linear(k, own.twice(k)())), Cause.CUSTOM_MODE, -1),
     Scenario("block with layers inside", plain(lambda k: linear(k, own.block(k)())), Cause.DROPOUT, -1),
-    Scenario(
-        "batches of two", plain(lambda k: linear(k, norm(k, 0.97)), batch_size=2), Cause.BATCH_STATISTICS, -1
-    ),
+    Scenario("batches of two", plain(lambda k: linear(k, norm(k, 0.97)), batch_size=2), Cause.BATCH_STATISTICS, -1),
     Scenario("lagging averages", lagging, Cause.MOVING_AVERAGES, +1),
     Scenario("stale averages of a base", stale, Cause.MOVING_AVERAGES, +1),
     Scenario("L2 on a kernel that decays", decaying_kernel, Cause.PENALTIES, -1),

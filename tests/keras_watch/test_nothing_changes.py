@@ -75,8 +75,11 @@ def trained(keras: Any, callbacks: list[Any], **fit: Any) -> tuple[Any, list[Any
     return model, histories, (random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002
 
 
-@pytest.mark.parametrize("fit", [{}, {"sample_weight": np.linspace(0, 2, 70)}, {"steps_per_epoch": 3}], ids=str)
-@pytest.mark.parametrize("when", ["end", "epoch"])
+@pytest.mark.parametrize(
+    ("when", "fit"),
+    [("end", {"steps_per_epoch": 3}), ("epoch", {"sample_weight": np.linspace(0, 2, 70)})],
+    ids=["end", "epoch"],
+)
 def test_a_watched_fit_is_the_same_fit(keras: Any, when: str, fit: dict[str, Any]):
     why = verax.keras.Explain(explain=when, verbose=0)
     watched, alone = trained(keras, [why], **fit), trained(keras, [], **fit)
@@ -108,32 +111,22 @@ def test_draws_are_those_of_the_step(keras: Any):
 def test_explaining_leaves_the_model_as_it_was(keras: Any):
     model = everything_at_once(keras)
     rng = np.random.default_rng(0)
-    train, validation = rows(rng, 70), rows(rng, 50)
+    train, validation = rows(rng, 64), rows(rng, 32)
     model.fit(*train, epochs=1, verbose=0, validation_data=validation)
-    before = everything(model), attributes(model), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+
+    def state() -> Any:
+        return attributes(model), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+
+    before, variables = state(), everything(model)
     gap = verax.keras.explain(model, *train, validation_data=validation)
     assert gap.grade == "full"
-    assert gap.validation.value == pytest.approx(model.evaluate(*validation, verbose=0), rel=1e-5) or True
-    after = attributes(model), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
-    assert before[1:] == after
+    assert state() == before
+    assert same(everything(model), variables)
     assert gap.validation.value == pytest.approx(model.evaluate(*validation, verbose=0)[0], rel=1e-5)
 
 
-def test_explaining_changes_no_variable(keras: Any):
-    model = everything_at_once(keras)
-    rng = np.random.default_rng(0)
-    train, validation = rows(rng, 70), rows(rng, 50)
-    model.fit(*train, epochs=1, verbose=0)
-    before = everything(model)
-    verax.keras.explain(model, *train, validation_data=validation)
-    assert same(before, everything(model))
-
-
-class Stops:
-    """Raises at the chosen hook; made a callback of Keras by ``stopping``."""
-
-
 def stopping(keras: Any, hook: str, after: int) -> Any:
+    """A callback that raises at its hook, after so many calls."""
     count = iter(range(1000))
 
     def stop(*_: Any, **__: Any) -> None:
@@ -143,22 +136,30 @@ def stopping(keras: Any, hook: str, after: int) -> Any:
     return type("Stops", (keras.callbacks.Callback,), {hook: stop})()
 
 
-@pytest.mark.parametrize("last", [False, True], ids=["callback first", "callback last"])
-@pytest.mark.parametrize("hook", ["on_train_batch_begin", "on_train_batch_end", "on_test_batch_begin", "on_epoch_end"])
+@pytest.mark.parametrize(
+    ("hook", "last"),
+    [
+        ("on_train_batch_begin", False),
+        ("on_train_batch_end", True),
+        ("on_test_batch_begin", True),
+        ("on_test_batch_begin", False),
+        ("on_epoch_end", False),
+    ],
+)
 def test_an_interrupted_fit_leaves_nothing_behind(keras: Any, hook: str, last: bool):
     def interrupted(watch: list[Any]) -> Any:
         keras.utils.clear_session()
         keras.utils.set_random_seed(5)
-        model = everything_at_once(keras)
+        model = linear(keras, keras.layers.Dropout(0.5), rate=0.01, kernel_regularizer="l2")
         rng = np.random.default_rng(0)
         train, validation = rows(rng, 70), rows(rng, 50)
-        model.fit(*train, validation_data=validation, verbose=0)
+        model.fit(*train, validation_data=validation, batch_size=16, verbose=0)
         functions = model.train_function, model.test_function
         stops = [stopping(keras, hook, 2 if "batch" in hook else 0)]
+        callbacks = [*stops, *watch] if last else [*watch, *stops]
         with pytest.raises(KeyboardInterrupt):
-            callbacks = [*stops, *watch] if last else [*watch, *stops]
             model.fit(*train, validation_data=validation, callbacks=callbacks, verbose=0, epochs=2, batch_size=16)
-        model.fit(*train, validation_data=validation, verbose=0)
+        model.fit(*train, validation_data=validation, batch_size=16, verbose=0)
         assert (model.train_function, model.test_function) == functions
         return everything(model)
 
@@ -240,9 +241,9 @@ def test_wrong_arguments_are_told(keras: Any):
         verax.keras.explain(model, *x, validation_data=x, sample_weight=np.ones(4), class_weight={0: 1.0})
     with pytest.raises(InputError, match="Give at least one row"):
         verax.keras.explain(model, x[0][:0], x[1][:0], validation_data=x)
-    with pytest.raises(InputError, match="a Verax model has model.explain"):
+    with pytest.raises(InputError, match=r"a Verax model has model\.explain"):
         verax.keras.explain(verax.Sequential([verax.layers.Dense(1)]), *x, validation_data=x)
-    with pytest.raises(NotCompiledError, match="model.compile"):
+    with pytest.raises(NotCompiledError, match=r"model\.compile"):
         verax.keras.explain(keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)]), *x, validation_data=x)
 
 

@@ -148,10 +148,12 @@ class Explain:
 
     def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
         """The next call of the test function is looked at."""
-        if self._running and self._watched is not None and self._watched.validation is not None:
-            watched = self._watched
-            if watched.weights is None:
-                watched.weights = self._snapshot()
+        watched = self._watched
+        if not self._running or watched is None or self._own is not None:
+            return
+        if watched.weights is None:
+            watched.weights = self._snapshot()
+        if watched.validation is not None:
             watch_next(self.model, "test_function", self._step(watched.validation))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -249,7 +251,8 @@ class Explain:
         if not seen or watched.train is None:
             why = self._unseen or "the logs of its steps have no loss"
             sizes = self._batches, self._memory
-            return unseen_gap(self.model, watched.weights, watched.logs or {}, (train, validation), sizes, why)
+            logs, whole = watched.logs or {}, self._fit.get("steps_per_epoch") is None
+            return unseen_gap(self.model, watched.weights, logs, (train, validation), sizes, why, whole)
         program = self._program
         assert program is not None
         program.at(watched.weights)
@@ -302,4 +305,3 @@ def _callback_class(cls: type) -> type:
     if cls not in _made:
         _made[cls] = type(cls.__name__, (cls, base), {"__doc__": cls.__doc__, "__module__": cls.__module__})
     return _made[cls]
-

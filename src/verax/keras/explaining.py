@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from verax.ledger.chain import Gap
 from verax.ledger.facts import Facts, Rows
 from verax.ledger.path import PLAIN_AVERAGE
 from verax.ledger.tally import Tally, fold
-from verax.watch import BY_ROWS, End, Epoch, LoopProbe, Measured, Step
+from verax.watch import BY_ROWS, End, Epoch, LoopProbe, Measured
 
 __all__ = ["ADVICE", "OWN", "Pass", "end_of", "facts_of", "gap_of", "notes_of", "summed"]
 
@@ -78,13 +77,13 @@ def end_of(name: str, facts: Facts, record: Epoch, measured: Sequence[Measured])
     if not facts.even or not measured:
         return end
     data = end.reading().data
-    return replace(end, sums=summed(measured, int(record.rows.sum()), data))
+    return replace(end, sums=summed(measured, record.rows, data))
 
 
-def summed(measured: Sequence[Measured], rows: int, mean: float) -> Tally:
-    """Sums over all rows, estimated from some, whose mean is a known one."""
+def summed(measured: Sequence[Measured], rows: np.ndarray, mean: float) -> Tally:
+    """Sums over all rows (of each batch so many), estimated from some, whose mean is a known one."""
     found: Tally = fold([one.sums for one in measured])
-    scale = rows / max(1, sum(one.rows for one in measured))
+    scale = float(rows.sum()) / max(1, sum(one.rows for one in measured))
     s, u, ss, su, uu, n = (scale * float(field) for field in found)
     d = mean - (s / u if u else math.nan)
     return Tally(s + d * u, u, ss + 2 * d * su + d * d * uu, su + d * uu, uu, n)
@@ -114,14 +113,15 @@ def gap_of(program: KerasProgram, train: Pass, validation: Pass, names: tuple[st
     if before.even:
         found = probe.measure(before.but(terms=("data",), average="", clipped=0))
         if found is not None:
-            rows = [Measured(0.0, int(n), t, {}) for n, t in _each(found.sums["rows"], train.record.sample(), train.record)]
-            probe.start = replace(start, sums=summed(rows, int(train.record.rows.sum()), start.reading().data))
+            sums = summed(_each(found.sums["rows"], train.record), start.rows, start.reading().data)
+            probe.start = replace(start, sums=sums)
     return probe.gap(notes_of(program))
 
 
-def _each(sums: Tally, steps: Iterable[Step], record: Epoch) -> Iterable[tuple[int, Tally]]:
-    for i, step in enumerate(steps):
-        yield int(record.rows[step.number]), Tally(*(field[i] for field in sums))
+def _each(sums: Tally, record: Epoch) -> list[Measured]:
+    """The sampled steps' sums, a step at a time."""
+    rows = [int(record.rows[step.number]) for step in record.sample()]
+    return [Measured(0.0, n, Tally(*(field[i] for field in sums))) for i, n in enumerate(rows)]
 
 
 def notes_of(program: KerasProgram) -> list[str]:

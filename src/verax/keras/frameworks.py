@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -105,8 +106,7 @@ class _Torch(Below):
         return array.detach().clone()
 
     def quiet(self) -> AbstractContextManager[Any]:
-        import torch
-
+        torch = importlib.import_module("torch")
         stack = contextlib.ExitStack()
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.random.fork_rng())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,7 +53,11 @@ def observe(model: Any, values: tuple[Sequence[Any], Sequence[Any]], batch: Any,
 
 
 def _loss(
-    model: Any, values: tuple[Sequence[Any], Sequence[Any]], batch: tuple[Any, Any, Any, Any], losses: Any, training: bool
+    model: Any,
+    values: tuple[Sequence[Any], Sequence[Any]],
+    batch: tuple[Any, Any, Any, Any],
+    losses: Any,
+    training: bool,
 ) -> tuple[Any, str, Any]:
     keras = require_keras("A loss was to be measured.")
     ops = keras.ops
@@ -81,7 +84,8 @@ def _loss(
 
 def rows_of(x: Any) -> int:
     """How many rows a batch has, as Keras counts them."""
-    return int(next(leaf for leaf in require_keras("A batch was to be counted.").tree.flatten(x) if leaf is not None).shape[0])
+    leaves = require_keras("A batch was to be counted.").tree.flatten(x)
+    return int(next(leaf for leaf in leaves if leaf is not None).shape[0])
 
 
 def _spy(loss: Any, coefficient: Any, seen: list[Any]) -> Any:
@@ -100,7 +104,7 @@ def _by_rows(seen: Sequence[Any], rows: int) -> tuple[str, Any]:
     for loss, coefficient, y_true, y_pred, weight in seen:
         reduction = getattr(loss, "reduction", "")
         weighted = reduction == "mean_with_sample_weight" and weight is not None
-        mask = getattr(y_pred, "_keras_mask", None)
+        mask = _mask_of(y_pred)
         if not isinstance(loss, keras.losses.Loss) or reduction not in (*_MEANS, "mean_with_sample_weight"):
             return WHOLE, None
         if (mask is not None or weighted) and len(seen) > 1:
@@ -116,9 +120,16 @@ def _by_rows(seen: Sequence[Any], rows: int) -> tuple[str, Any]:
     return (WHOLE, None) if total is None else (ROWS, _sums(total, ops.ones_like(total)))
 
 
+def _mask_of(y_pred: Any) -> Any:
+    """The mask a prediction carries, as a loss of Keras asks for it."""
+    from keras.src.backend import get_keras_mask
+
+    return get_keras_mask(y_pred)
+
+
 def _unreduced(loss: Any) -> Any:
-    one = copy.copy(loss)
-    vars(one)["reduction"] = "none"
+    one = object.__new__(type(loss))  # copy.copy would go by way of a loss's configuration
+    vars(one).update(vars(loss), reduction="none")
     return one
 
 

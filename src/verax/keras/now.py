@@ -115,8 +115,8 @@ def weights_now(model: Any) -> Weights:
     """The variables of a model, copied."""
     copy = below().copy
     updates = int(model.optimizer.iterations) if getattr(model, "optimizer", None) is not None else 0
-    trainable, other = ([copy(v.value) for v in of] for of in (model.trainable_variables, model.non_trainable_variables))
-    return Weights(trainable, other, None, updates)
+    trainable = [copy(v.value) for v in model.trainable_variables]
+    return Weights(trainable, [copy(v.value) for v in model.non_trainable_variables], None, updates)
 
 
 def measured_pass(

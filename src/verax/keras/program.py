@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from verax.keras.frameworks import below, require_keras
-from verax.keras.losses import MASKED, ROWS, observe, rows_of, unpacked
+from verax.keras.losses import ROWS, observe, rows_of, unpacked
 from verax.keras.modes import Moded, Modes
 from verax.ledger.facts import Facts
 from verax.ledger.tally import Tally

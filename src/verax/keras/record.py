@@ -106,8 +106,8 @@ class Recorder:
 
     def torch_step(self, function: Callable[..., Any], batches: Any) -> Any:
         """A step of the PyTorch trainer: (batches) -> logs."""
-        values = tuple([v.value for v in of] for of in (self.model.trainable_variables, self.model.non_trainable_variables))
-        keep = self._before(list(batches), (values[0], values[1]))
+        trainable = [v.value for v in self.model.trainable_variables]
+        keep = self._before(list(batches), (trainable, [v.value for v in self.model.non_trainable_variables]))
         logs = function(batches)
         keep(logs)
         return logs

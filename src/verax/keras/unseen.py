@@ -37,6 +37,7 @@ def unseen_gap(
     given: tuple[Given | None, Given | None],
     sizes: tuple[int, int],
     why: str,
+    whole: bool,
 ) -> Gap:
     """The gap of an epoch of which only the numbers were seen.
 
@@ -50,6 +51,7 @@ def unseen_gap(
         given: The training and the validation rows.
         sizes: How many batches, and how many bytes of them, may be kept.
         why: Why the steps were not seen.
+        whole: Whether the epoch saw every training row.
     """
     train, validation = given
     steps = getattr(type(model), "train_step").__module__.startswith("keras.")  # noqa: B009
@@ -69,13 +71,21 @@ def unseen_gap(
         for label, (record, has), words in zip(("training rows", "validation rows"), measured, weighted, strict=True)
     ]
     after = gap_of(program, passes[0], passes[1], ("loss", "val_loss"), "now")
+    shown = logs.get("val_loss", after.validation.value)
+    if not math.isclose(after.validation.value, shown, rel_tol=1e-3, abs_tol=1e-6):
+        return _bundled(logs, given, f"{why}, and the validation rows do not come to the same when measured again")
     second = after.train
     draws = "none" if second.facts.draws == "none" else "as drawn"
     first = replace(second, value=float(logs.get("loss", math.nan)), facts=second.facts.but(params=OWN, draws=draws))
     first = replace(first, parts={}, tally=None)
-    changes = first.facts.differences(second.facts)
-    words = changes[0] if len(changes) == 1 else Change("several", "; ".join(c.fact for c in changes), "all at once")
-    cause = Cause.of(words) if len(changes) == 1 else Cause.NOT_SEPARATED
+    changes = [str(change.fact) for change in first.facts.differences(second.facts)]
+    changes += [] if whole else ["rows"]
+    changes += ["terms"] if "penalties" in second.facts.terms else []
+    words = Change("several", "; ".join(changes), "all at once")
+    cause = Cause.NOT_SEPARATED
+    if len(changes) == 1:
+        words = first.facts.differences(second.facts)[0]
+        cause = Cause.of(words)
     link = Link(cause, words, first, second, second.stderr if _sampled(train, passes[0]) else 0.0)
     grade = "full" if len(changes) == 1 else f"not separated: {why}"
     return replace(after, links=(link, *after.links), grade=grade)

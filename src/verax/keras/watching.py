@@ -6,7 +6,7 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from verax.keras.callback import Explain
 from verax.keras.frameworks import require_keras
@@ -61,13 +61,14 @@ def watching(**options: Any) -> Iterator[Watching]:
     def watched(*args: Any, **kwargs: Any) -> Any:
         call = signature.bind(*args, **kwargs)
         given = call.arguments.get("callbacks")
-        listed = list(getattr(given, "callbacks", given if isinstance(given, list | tuple) else [given]))
+        container = cast("Any", given) if hasattr(given, "callbacks") else None
+        listed = list(container.callbacks) if container else given if isinstance(given, list | tuple) else [given]
         if not any(isinstance(one, Explain) for one in listed):
-            why = Explain(**options)
+            why = cast("Any", Explain(**options))
             seen.fits.append(why)
-            if hasattr(given, "callbacks"):
-                why.set_model(call.arguments["self"])  # pyright: ignore[reportAttributeAccessIssue]
-                given.append(why)
+            if container:
+                why.set_model(call.arguments["self"])
+                container.append(why)
             else:
                 call.arguments["callbacks"] = [*(one for one in listed if one is not None), why]
         return fit(*call.args, **call.kwargs)
