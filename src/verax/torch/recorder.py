@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-import torch.overrides
 
 from verax.ledger.tally import Tally
 from verax.torch.losses import KNOWN, FunctionMode, LossMode, Seen
@@ -67,7 +66,7 @@ class Recorder:
     def start(self) -> None:
         """Begin to listen."""
         self._hook(self.model)
-        self._mode.__enter__()
+        self._mode.begin()
 
     def stop(self) -> None:
         """Listen no more; nothing of the loop is changed afterwards."""
@@ -77,8 +76,7 @@ class Recorder:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        if torch.overrides._get_current_function_mode() is self._mode:
-            self._mode.__exit__(None, None, None)
+        self._mode.end()
         self._tape.forget()
 
     @contextlib.contextmanager
@@ -337,6 +335,7 @@ class Recorder:
             self._pass_of["validation"] = self._iterations, 0
             if self.loader is not None and self.loader is not self.loaders.get("training"):
                 self.loaders["validation"] = self.loader
+            self._begins("validation")
         self.stale, self._fresh_validation = False, True
         return self.validation
 
