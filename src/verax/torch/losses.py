@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode, _len_torch_function_stack, _pop_mode, _push_mode
-from torch.utils._device import DeviceContext
 
 from verax.ledger.tally import Tally
 
@@ -186,7 +185,8 @@ class FunctionMode(TorchFunctionMode):
     def begin(self) -> None:
         """Hear from here on, beneath the modes that are on: a program that ends one of its own ends that one."""
         modes = _taken()
-        if modes and isinstance(modes[-1], DeviceContext):  # which is always the lowest
+        default = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+        if modes and modes[-1] is default:  # that of torch.set_default_device, which has to be the lowest
             _push_mode(modes.pop())
         _push_mode(self)
         for mode in reversed(modes):

@@ -13,6 +13,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from verax.errors import VeraxError
 from verax.ledger.chain import Gap
+from verax.torch.loaders import heard
 from verax.torch.watcher import Ledger, watch
 from verax.watch import Epoch
 from verax.watch.printed import recognized_in
@@ -63,24 +64,34 @@ class Watching:
         self._beside: list[Module] = []
         self._ledger: Ledger | None = None
         self._pair: _Pair | None = None
-        self._steps = 0
+        self._loader: Any = None
 
     @property
     def gaps(self) -> list[Gap]:
         """The gap of each training, in order."""
         return [gap for _, gap in self.reports]
 
+    # ---- loaders, before a model is known ----------------------------------------------------------------------------
+
+    def iterates(self, loader: Any) -> None:
+        """A data loader begins to give its batches."""
+        self._loader = loader
+
+    def deaf(self) -> contextlib.AbstractContextManager[None]:
+        """Within it a batch is made."""
+        return contextlib.nullcontext()
+
     # ---- which model -------------------------------------------------------------------------------------------------
 
     def calls(self, module: Module) -> None:
         """A module is about to be called by the program, and not by another module."""
-        if id(module) in self._known or not torch.is_grad_enabled() or _parts(module):
+        if id(module) in self._known or not torch.is_grad_enabled() or _fixed(module):
             return
         self._known.add(id(module))
         self._kept.append(module)
         ledger = self._ledger
         if ledger is not None:
-            if self._steps_of(ledger) < _FEW and (self._pair is None or not self._pair.validation.steps):
+            if ledger.calls < _FEW and (self._pair is None or not self._pair.validation.steps):
                 self._beside.append(module)
                 return
             self._finish()
@@ -89,6 +100,8 @@ class Watching:
             self._printed.begin()
         self._ledger = watch(module, memory=_MEMORY)
         self._ledger.listeners.append(self._begins)
+        if self._loader is not None:
+            self._ledger.iterates(self._loader)
 
     def stepped(self, optimizer: Any, *_: Any) -> None:
         """An optimizer has changed weights: those of the model, or of another one."""
@@ -98,13 +111,10 @@ class Watching:
         mine = {id(p) for p in ledger.model.parameters()}
         if any(id(p) in mine for group in optimizer.param_groups for p in group["params"]):
             ledger.optimizer = optimizer
-        elif not self._steps_of(ledger):  # it was called, and is not what trains
+        elif not ledger.calls:  # it was called, and is not what trains
             ledger.close()
             self._ledger = None
             self._known -= {id(module) for module in self._beside}
-
-    def _steps_of(self, ledger: Ledger) -> int:
-        return ledger.calls
 
     # ---- which pass --------------------------------------------------------------------------------------------------
 
@@ -139,7 +149,7 @@ class Watching:
         name = _name(ledger.model)
         try:
             ledger.settle()
-            if not self._steps_of(ledger) and not ledger.trouble:
+            if not ledger.calls and not ledger.trouble:
                 return  # called with gradients on, and never trained
             self.reports.append((name, self._explained(ledger)))
         except VeraxError as error:
@@ -201,14 +211,15 @@ def watching(printed: _Printed | None = None) -> Iterator[Watching]:
     handle = register_optimizer_step_post_hook(seen.stepped)
     Module.__call__ = call
     try:
-        yield seen
+        with heard(seen):
+            yield seen
     finally:
         Module.__call__ = original
         handle.remove()
         seen.close()
 
 
-def _parts(module: Module) -> bool:
+def _fixed(module: Module) -> bool:
     """Whether a module has nothing to train."""
     return not any(p.requires_grad for p in module.parameters())
 

@@ -19,7 +19,7 @@ from verax.torch.modes import flags_of
 from verax.torch.notes import ADVICE, notes_of
 from verax.torch.recorder import Recorder
 from verax.torch.replay import Runner, Source, fitted
-from verax.torch.state import preserved
+from verax.torch.state import eagerly, preserved
 from verax.torch.tape import Recording
 from verax.watch import MEAN, End, Epoch, LoopProbe, Measured, Step, chosen_average
 from verax.watch.averages import check
@@ -100,6 +100,10 @@ class Ledger:
         """What kept a step from being heard, in words; "" for nothing."""
         return self._recorder.trouble
 
+    def iterates(self, loader: Any) -> None:
+        """A data loader gives its batches since before the watch began."""
+        self._recorder.iterates(loader)
+
     def settle(self) -> None:
         """Count the step that is under way: it has ended."""
         self._recorder.settle()
@@ -179,7 +183,7 @@ class Ledger:
             if val_loader is not None:
                 loaders["validation"] = val_loader
             generators = [g for loader in loaders.values() for g in generators_of(loader)]
-            with preserved([self.model], generators):
+            with preserved([self.model], generators), eagerly():
                 gap = self._explain(loaders, val_loader, train, validation)
         self.gaps.append(gap)
         return gap
