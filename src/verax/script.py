@@ -303,8 +303,9 @@ def _nothing_heard(heard: Heard, troubles: Sequence[str]) -> VeraxError:
         library, why = next(iter(heard.broken.items()))
         because, do = f"{library} could not be listened to: {why}", f"Install a newer {library}, or an older one."
     elif troubles:
-        because = "; ".join(troubles)
-        do = "Let the script validate: Keras' fit with validation_data; in a loop, the validation batches after each epoch."
+        because, do = "; ".join(troubles), None
+        if "validat" in because:
+            do = "Let it validate: in a loop, after each epoch; in Keras, fit with validation_data."
     elif not heard.watched:
         because = "it imported neither Keras nor PyTorch"
         do = "Name the script that trains. (A model of Verax itself has history.gap().)"

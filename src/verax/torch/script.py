@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from verax.errors import VeraxError
 from verax.ledger.chain import Gap
 from verax.torch.loaders import heard
 from verax.torch.watcher import Ledger, watch
-from verax.watch import Epoch
+from verax.watch import MEAN, Epoch
 from verax.watch.printed import recognized_in
 
 __all__ = ["Watching", "watching"]
@@ -89,6 +90,9 @@ class Watching:
             return
         self._known.add(id(module))
         self._kept.append(module)
+        if getattr(module, "_compiled_call_impl", None) is not None:
+            self.troubles.append(f"{_name(module)}: it was compiled in place; torch.compile(model) can be listened to")
+            return
         ledger = self._ledger
         if ledger is not None:
             if ledger.calls < _FEW and (self._pair is None or not self._pair.validation.steps):
@@ -167,8 +171,12 @@ class Watching:
         printed = self._printed
         text = pair.text if pair.text is not None else printed.text if printed is not None else ""
         later = ledger.epochs - pair.epochs
-        ledger.resume(pair.training, pair.validation, pair.loaders, pair.epochs, pair.before)
         said = [recognized_in(text, epoch.values, epoch.rows) for epoch in (pair.training, pair.validation)]
+        validation = pair.validation
+        if said[1] is not None and (window := re.fullmatch(r"last (\d+) batches", said[1][1])):
+            # No loop validates on more than it shows: what came first was another set of rows.
+            validation, said[1] = _last(validation, int(window[1])), (said[1][0], MEAN)
+        ledger.resume(pair.training, validation, pair.loaders, pair.epochs, pair.before)
         with _weights(pair.weights):
             gap = ledger.explain(train=said[0] and said[0][1], validation=said[1] and said[1][1])
         notes = [*_about(said)] if printed is not None else []
@@ -200,7 +208,9 @@ def watching(printed: _Printed | None = None) -> Iterator[Watching]:
     original = Module.__call__
 
     def call(self: Module, *args: Any, **kwargs: Any) -> Any:
-        # Within an outermost call nothing is looked for, and a compiler finds everything as it is.
+        if torch.compiler.is_compiling():  # which is known as a compiler reads this: what it makes is as ever
+            return original(self, *args, **kwargs)
+        # Within an outermost call nothing is looked for.
         Module.__call__ = original
         try:
             seen.calls(self)
@@ -217,6 +227,18 @@ def watching(printed: _Printed | None = None) -> Iterator[Watching]:
         Module.__call__ = original
         handle.remove()
         seen.close()
+
+
+def _last(epoch: Epoch, count: int) -> Epoch:
+    """The last batches of a pass."""
+    values, rows, penalties = epoch.values, epoch.rows, epoch.penalties
+    kept = {step.number: step for step in epoch.sample(latest=True)}
+    cut = Epoch(count, epoch.memory)
+    for i in range(epoch.steps - count, epoch.steps):
+        number, step = cut.steps, kept.get(i)
+        place = len(cut.kept) if step is not None else None
+        cut.add(replace(step or kept[max(kept)], number=number), values[i], int(rows[i]), penalties[i], place=place)
+    return cut
 
 
 def _fixed(module: Module) -> bool:
