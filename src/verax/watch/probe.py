@@ -54,6 +54,8 @@ class End:
         name: "loss", "val_loss".
         facts: What it measured.
         values, rows, penalties: (batches,) of each batch: its loss as shown, its rows, the penalties in it.
+        sums: The loss without penalties in sums over rows, where rows are known one by one: its standard error is then
+            that of rows, and not of batches.
     """
 
     name: str
@@ -61,13 +63,15 @@ class End:
     values: np.ndarray
     rows: np.ndarray
     penalties: np.ndarray
+    sums: Tally | None = None
 
     def reading(self) -> Reading:
         """The number as it was shown."""
         average = BY_ROWS if self.facts.even else self.facts.average
         part = shares(average, self.rows)
         scale = float(len(self.values)) if self.facts.average == SUM else 1.0
-        parts = [Part("loss", _fold_one(part, self.values - self.penalties), scale)]
+        rows = _fold_one(part, self.values - self.penalties) if self.sums is None else self.sums
+        parts = [Part("loss", rows, scale)]
         if "penalties" in self.facts.terms:
             parts.append(Part("penalties", _fold_one(part, self.penalties), scale, "penalty"))
         return Reading.of_parts(self.name, parts, self.facts)
@@ -145,7 +149,7 @@ class LoopProbe:
         return facts.rows == self.start.facts.rows
 
     def _sample(self) -> list[Step]:
-        return self.training.sample(latest=self.start.facts.average not in (MEAN, SUM, PLAIN_AVERAGE))
+        return self.training.sample(latest=self.start.facts.average not in (MEAN, SUM, BY_ROWS, PLAIN_AVERAGE))
 
     def _steps(self, facts: Facts) -> Iterable[Step] | None:
         return self._sample() if self._of_the_epoch(facts) else self.program.batches(facts)
