@@ -135,8 +135,8 @@ def _parser() -> argparse.ArgumentParser:
     ran = commands.add_parser(
         "explain",
         help="run a training script of Keras or PyTorch, and explain its gap",
-        description="Run a training script of Keras or PyTorch as it is, and say at its end why its validation number is "
-        "not its training number. Options of verax stand before the script; what follows it is the script's.",
+        description="Run a training script of Keras or PyTorch as it is, and say at its end why its validation number "
+        "is not its training number. Options of verax stand before the script; what follows it is the script's.",
     )
     ran.add_argument("--html", metavar="FILE", help="write a page with the picture")
     ran.add_argument("--json", action="store_true", help="print all of it for machines: the last line of the output")

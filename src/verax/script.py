@@ -32,7 +32,9 @@ _ROOM = os.path.dirname(os.path.abspath(__file__))
 _OURS = (__file__, *(os.path.join(_ROOM, room, "") for room in ("torch", "keras", "watch")))
 
 
-def explain_script(script: str, arguments: Sequence[str] = (), *, html: str | None = None, as_json: bool = False) -> int:
+def explain_script(
+    script: str, arguments: Sequence[str] = (), *, html: str | None = None, as_json: bool = False
+) -> int:
     """Run a training script as Python would, then print why its two numbers differ; the script's own exit status.
 
     A script that fails has its own traceback and status; what was heard until then is explained all the same.
@@ -61,7 +63,9 @@ def explain_script(script: str, arguments: Sequence[str] = (), *, html: str | No
         return status
     if as_json:
         told = [{"of": of, **gap.to_dict()} for of, gap in reports]
-        print(json.dumps({"script": script, "gaps": told, "unexplained": troubles}, allow_nan=False, ensure_ascii=False))
+        print(
+            json.dumps({"script": script, "gaps": told, "unexplained": troubles}, allow_nan=False, ensure_ascii=False)
+        )
     else:
         _show(reports, troubles)
     if where is not None:
@@ -214,9 +218,10 @@ class _Opening(importlib.abc.MetaPathFinder):
             load = loader.exec_module
 
             def exec_module(module: types.ModuleType) -> None:
-                del loader.exec_module
+                if vars(loader).get("exec_module") is exec_module:
+                    del loader.exec_module
                 load(module)
-                if fullname in self._wanted:
+                if module.__name__ in self._wanted & {fullname}:
                     self._wanted.discard(fullname)
                     self._opened(fullname)
 
@@ -319,7 +324,7 @@ def _nothing_heard(heard: Heard, troubles: Sequence[str]) -> VeraxError:
 
 def _show(reports: Sequence[tuple[str, Gap]], troubles: Sequence[str]) -> None:
     for i, (of, gap) in enumerate(reports):
-        title = "Why {} is not {}, cause by cause".format(gap.validation.name, gap.train.name)
+        title = f"Why {gap.validation.name} is not {gap.train.name}, cause by cause"
         _title(title if len(reports) == 1 else f"{of} ({i + 1} of {len(reports)}): {title[0].lower()}{title[1:]}")
         if sys.stdout.isatty():
             from rich.console import Console

@@ -213,7 +213,7 @@ def test_models_one_after_the_other(tmp_path: Path):
     )
     (_, first), (_, second) = gaps_of(path)
     assert largest(first) is Cause.DROPOUT
-    assert largest(second) in (Cause.ROWS, Cause.DISTRIBUTION) if hasattr(Cause, "DISTRIBUTION") else Cause.ROWS
+    assert largest(second) is Cause.ROWS
     assert second.by_cause().get(Cause.DROPOUT, 0.0) == 0.0
 
 
@@ -357,7 +357,10 @@ def test_a_model_that_was_only_called_is_not_the_one(tmp_path: Path):
 
 
 def test_numbers_that_were_not_printed_are_means_of_batches(tmp_path: Path):
-    path = written(tmp_path, "model = make(0.6)\nopt = torch.optim.Adam(model.parameters())\ntrained(model, opt)\nmeasured(model)\n")
+    path = written(
+        tmp_path,
+        "model = make(0.6)\nopt = torch.optim.Adam(model.parameters())\ntrained(model, opt)\nmeasured(model)\n",
+    )
     ((_, gap),) = gaps_of(path)
     assert "loss is the mean of its batches: no number that was printed is an average of them." in gap.notes
 
