@@ -135,8 +135,8 @@ class Watching:
         if not training.steps:
             return  # before anything has trained
         if pair is not None and pair.training is training and pair.text is None and pair.validation.steps:
-            # What is measured first after a training is its validation, unless it was the training rows themselves.
-            if not _same(pair.loaders.get("measured"), loaders.get("training")):
+            rows_again = _same(pair.loaders.get("measured"), loaders.get("training"))
+            if not rows_again:  # what is measured first after a training, and did not train, is its validation
                 return
         before = pair.weights if pair is not None else []
         self._pair = _Pair(
@@ -199,7 +199,7 @@ def watching(printed: _Printed | None = None) -> Iterator[Watching]:
     What a program calls itself (and not from within another module), with gradients on and with parameters that can be
     trained, is watched as ``watch`` does, one model after the other: a training is explained when another model begins,
     or at the end. Of a model that is measured on several sets of rows after an epoch, the first that are not the
-    training rows are the validation. The weights that validation measured are copied, as the program may go on to others.
+    training rows are the validation. The weights that it measured are copied, as the program may go on to others.
 
     Args:
         printed: What the program prints, to find out how it averages its numbers; the mean of batches when None.
