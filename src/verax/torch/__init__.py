@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from verax.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from verax.torch.script import watching
     from verax.torch.watcher import Ledger, watch
 
-_NAMES = {"Ledger": "verax.torch.watcher", "watch": "verax.torch.watcher"}
+_NAMES = {"Ledger": "verax.torch.watcher", "watch": "verax.torch.watcher", "watching": "verax.torch.script"}
 
-__all__ = ["Ledger", "watch"]
+__all__ = ["Ledger", "watch", "watching"]
 
 
 def __getattr__(name: str) -> Any:

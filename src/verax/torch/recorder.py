@@ -73,7 +73,7 @@ class Recorder:
         self._hook(self.model)
         self._handles.append(register_optimizer_step_pre_hook(self._steps))
         self._handles.append(register_optimizer_step_post_hook(self._stepped))
-        self._mode.__enter__()
+        self._mode.begin()
 
     def stop(self) -> None:
         """Listen no more; nothing of the loop is changed afterwards."""
@@ -84,8 +84,7 @@ class Recorder:
             handle.remove()
         self._handles = []
         self._stepping = self._out = False
-        if not self._step_out():  # another watch was begun since: stay below it, and hear nothing
-            self._paused += 1
+        self._mode.end()
         self._tape.forget()
 
     @contextlib.contextmanager
@@ -392,6 +391,7 @@ class Recorder:
             self._pass_of["validation"] = self._iterations
             if self.loader is not None and self.loader is not self.loaders.get("training"):
                 self.loaders["validation"] = self.loader
+            self._begins("validation")
         self.stale, self._fresh_validation = False, True
         return self.validation
 
