@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         torch,
         tree,
         utils,
+        watch,
         wrappers,
     )
     from verax._version import version
@@ -93,6 +94,7 @@ _ROOMS = (
     "tree",
     "saving",
     "utils",
+    "watch",
     "wrappers",
 )
 

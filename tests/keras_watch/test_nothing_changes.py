@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +16,7 @@ import verax
 from tests.keras_watch import layers_of_ones_own as own
 from tests.keras_watch.scenarios import linear, rows
 from tests.oracle import oracle
-from verax.errors import InputError, NotCompiledError, StateError, UnknownNameError, VeraxWarning
+from verax.errors import InputError, MissingExtraError, NotCompiledError, StateError, UnknownNameError, VeraxWarning
 from verax.keras import callback as callback_room
 from verax.keras import program as program_room
 from verax.ledger import Cause
@@ -96,6 +98,28 @@ def test_the_numbers_are_those_that_fit_showed(keras: Any):
         assert gap.train.value == pytest.approx(history["loss"][epoch - 1], rel=1e-6)
         assert gap.validation.value == pytest.approx(history["val_loss"][epoch - 1], rel=1e-6)
         assert abs(gap.residual) < 1e-12
+
+
+def test_epochs_that_are_not_validated_are_left_alone(keras: Any):
+    model, why = linear(keras, keras.layers.Dropout(0.5)), verax.keras.Explain(explain="epoch", verbose=0)
+    stop = keras.callbacks.EarlyStopping(monitor="loss", patience=9, restore_best_weights=True)
+    rng = np.random.default_rng(0)
+    model.fit(*rows(rng), validation_data=rows(rng), validation_freq=2, epochs=5, callbacks=[stop, why], verbose=0)
+    assert list(why.gaps) == [2, 4]
+    assert why.gap is why.gaps[4]
+
+
+def test_the_state_of_the_fit_is_not_touched_at_each_step(keras: Any):
+    """Keras writes every variable back when a callback asks for its model: that would cost more than the step."""
+    model, why = linear(keras), verax.keras.Explain(verbose=0)
+    rng = np.random.default_rng(0)
+    synced: list[int] = []
+    sync = model.jax_state_sync
+    model.jax_state_sync = lambda: (synced.append(1), sync())
+    model.fit(*rows(rng), validation_data=rows(rng), batch_size=4, callbacks=[why], verbose=0)
+    with_it, synced[:] = len(synced), []
+    model.fit(*rows(rng), validation_data=rows(rng), batch_size=4, verbose=0)
+    assert with_it == len(synced)
 
 
 def test_draws_are_those_of_the_step(keras: Any):
@@ -252,3 +276,16 @@ def test_a_fit_without_validation_says_what_to_give(keras: Any):
     model.fit(*rows(np.random.default_rng(0)), callbacks=[why], verbose=0)
     with pytest.raises(StateError, match="Explain\\(validation_data=\\(x, y\\)\\)"):
         why.gap
+
+
+def test_opening_the_room_does_not_open_keras_and_its_absence_is_told(monkeypatch: pytest.MonkeyPatch):
+    code = "import sys, verax.keras; assert 'keras' not in sys.modules and 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    monkeypatch.setitem(sys.modules, "keras", None)
+    for ask in (
+        verax.keras.Explain,
+        lambda: verax.keras.watching().__enter__(),
+        lambda: verax.keras.explain(None, [], validation_data=()),
+    ):
+        with pytest.raises(MissingExtraError, match=r"pip install 'verax\[keras\]'"):
+            ask()

@@ -70,7 +70,7 @@ class Explain:
     ['WEIGHTS_MOVED', 'FITTED_DRAWS', 'DROPOUT', 'ROWS']
     """
 
-    model: Any
+    _model: Any
     params: Any
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Explain:
@@ -122,10 +122,10 @@ class Explain:
         """A fit begins."""
         self._end()
         self.gaps, self._said, self._trouble = {}, [], ""
-        self._fit = running_fit(self.model)
+        self._fit = running_fit(self._model)
         self._below = below()
-        self._unseen = why_unseen(self.model, self._below)
-        self._penalty = penalty_program(self.model, self._below)
+        self._unseen = why_unseen(self._model, self._below)
+        self._penalty = penalty_program(self._model, self._below)
         self._running = True
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -139,7 +139,7 @@ class Explain:
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """The next call of the training function is looked at."""
         if self._running and self._watched is not None and self._watched.train is not None:
-            watch_next(self.model, "train_function", self._step(self._watched.train))
+            watch_next(self._model, "train_function", self._step(self._watched.train))
 
     def on_test_begin(self, logs: Any = None) -> None:
         """The validation of an epoch begins."""
@@ -154,15 +154,15 @@ class Explain:
         if watched.weights is None:
             watched.weights = self._snapshot()
         if watched.validation is not None:
-            watch_next(self.model, "test_function", self._step(watched.validation))
+            watch_next(self._model, "test_function", self._step(watched.validation))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """An epoch ends."""
         if not self._running or self._watched is None:
             return
         watched, self._watched = self._watched, None
-        unwatch(self.model, "train_function")
-        unwatch(self.model, "test_function")
+        unwatch(self._model, "train_function")
+        unwatch(self._model, "test_function")
         watched.logs = {name: float(value) for name, value in (logs or {}).items() if _is_number(value)}
         if self._own is None and "val_loss" not in watched.logs:
             self._trouble = "fit did not validate"
@@ -196,7 +196,7 @@ class Explain:
         if self._own is not None or not self._fit:
             return True
         frequency = self._fit.get("validation_freq", 1)
-        validated = self._fit.get("validation_data") is not None and self.model._should_eval(epoch, frequency)
+        validated = self._fit.get("validation_data") is not None and self._model._should_eval(epoch, frequency)
         if not validated and not self.gaps:
             self._trouble = "fit had nothing to validate on"
         return validated
@@ -205,27 +205,27 @@ class Explain:
         # Of the memory a half is for the batches of each pass.
         memory = self._memory // (1 if self._own is not None else 2)
         epoch = RunningEpoch(self._batches, max(1, memory), self._below.read)
-        return Recorder(self.model, self._below, self._programmed, self._penalty, training, epoch)
+        return Recorder(self._model, self._below, self._programmed, self._penalty, training, epoch)
 
     def _step(self, recorder: Recorder) -> Any:
         return recorder.jax_step if self._below.name == "jax" else recorder.torch_step
 
     def _programmed(self, batch: Any, values: tuple[Any, Any]) -> KerasProgram:
         if self._program is None:
-            self._program = KerasProgram(self.model, batch, Weights(*values))
+            self._program = KerasProgram(self._model, batch, Weights(*values))
         return self._program
 
     def _snapshot(self) -> Weights:
         """The weights of the end of the epoch, and their averages where validation uses these."""
-        now = weights_now(self.model)
+        now = weights_now(self._model)
         listed = self._fit.get("callbacks")
-        raw = averaged_of(self.model, getattr(listed, "callbacks", []))
+        raw = averaged_of(self._model, getattr(listed, "callbacks", []))
         if not raw:
             return now
         copy = self._below.copy
         trainable = [
             copy(raw[id(v)]) if id(v) in raw else value
-            for v, value in zip(self.model.trainable_variables, now.trainable, strict=True)
+            for v, value in zip(self._model.trainable_variables, now.trainable, strict=True)
         ]
         return replace(now, trainable=trainable, averaged=now.trainable)
 
@@ -252,7 +252,7 @@ class Explain:
             why = self._unseen or "the logs of its steps have no loss"
             sizes = self._batches, self._memory
             logs, whole = watched.logs or {}, self._fit.get("steps_per_epoch") is None
-            return unseen_gap(self.model, watched.weights, logs, (train, validation), sizes, why, whole)
+            return unseen_gap(self._model, watched.weights, logs, (train, validation), sizes, why, whole)
         program = self._program
         assert program is not None
         program.at(watched.weights)

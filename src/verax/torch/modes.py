@@ -14,7 +14,7 @@ import torch
 from verax.ledger.facts import LayerMode
 from verax.torch.tape import DRAWS
 
-__all__ = ["Found", "Layers", "Seer", "Stack", "flags_of", "layer_modes", "set_flags"]
+__all__ = ["Found", "Layers", "Seer", "Stack", "bare", "flags_of", "layer_modes", "set_flags"]
 
 _DROPOUT = frozenset(
     [
@@ -124,7 +124,7 @@ class Seer:
                 )
         elif name == "rrelu":
             self.found.append(Found("noise", path, bool(_argument(call, args, kwargs, "training", False))))
-        elif name in DRAWS:
+        elif name in DRAWS and self.stack.running:
             self.drawing.setdefault(path, set()).add(name)
 
 
@@ -215,6 +215,16 @@ def _reads_training(kind: type[torch.nn.Module]) -> bool:
 
 def _names(code: types.CodeType) -> bool:
     return "training" in code.co_names or any(_names(c) for c in code.co_consts if isinstance(c, types.CodeType))
+
+
+def bare(module: Any) -> Any:
+    """A model without what wraps it: compilation, and what would speak to other processes or devices."""
+    wrappers = (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)
+    while True:
+        inner = module.module if isinstance(module, wrappers) else getattr(module, "_orig_mod", None)
+        if not isinstance(inner, torch.nn.Module):
+            return module
+        module = inner
 
 
 # ---- flags -----------------------------------------------------------------------------------------------------------

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+import torch.overrides
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from verax.ledger.tally import Tally
 from verax.torch.losses import KNOWN, FunctionMode, LossMode, Seen
-from verax.torch.modes import flags_of
-from verax.torch.state import draws_now, others_now
+from verax.torch.modes import bare, flags_of
+from verax.torch.state import draws_now, others_now, preserved
 from verax.torch.tape import DRAWS, Constant, Node, Parameter, Recording, Ref, Tape, chain_of, leaves, scale_of
 from verax.watch import Epoch, Measured, Step
 
@@ -49,6 +51,9 @@ class Recorder:
         self._spread = False
         self._place: int | None = None
         self._placed = False
+        self._asked = "training"  # the pass that was asked for the place
+        self._trains_in_evaluation = False  # the loop trains a model that is in evaluation mode
+        self._over = False  # an epoch is over: what trains next is of a new one
         self._others: Any = None
         self._flags: Mapping[str, bool] = {}
         self._own: dict[int, tuple[Ref, Seen, Seen]] = {}
@@ -58,7 +63,7 @@ class Recorder:
         self._signatures: list[tuple[str, ...]] = []
         self._primary = 0
         self._last: _Pending | None = None
-        self._pass_of: dict[str, tuple[int, int]] = {}
+        self._pass_of: dict[str, int] = {}
         self._iterations = 0
 
     # ---- on and off --------------------------------------------------------------------------------------------------
@@ -66,6 +71,8 @@ class Recorder:
     def start(self) -> None:
         """Begin to listen."""
         self._hook(self.model)
+        self._handles.append(register_optimizer_step_pre_hook(self._steps))
+        self._handles.append(register_optimizer_step_post_hook(self._stepped))
         self._mode.begin()
 
     def stop(self) -> None:
@@ -76,6 +83,7 @@ class Recorder:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._stepping = self._out = False
         self._mode.end()
         self._tape.forget()
 
@@ -83,10 +91,13 @@ class Recorder:
     def deaf(self) -> Any:
         """Within it nothing is noted."""
         self._paused += 1
+        out = self._step_out()
         try:
             yield
         finally:
             self._paused -= 1
+            if out:
+                self._mode.__enter__()
 
     def _hook(self, module: torch.nn.Module) -> None:
         self._handles.append(module.register_forward_pre_hook(self._enters, with_kwargs=True, prepend=True))
@@ -101,32 +112,57 @@ class Recorder:
             self.loader = loader
             self._iterations += 1
 
+    def _steps(self, *_: Any) -> None:
+        """An optimizer begins a step, which is a hundred functions of no interest."""
+        self._stepping = self._step_out() or self._stepping  # a step may be made of another class's
+
+    def _stepped(self, *_: Any) -> None:
+        if self._stepping:
+            self._stepping = False
+            self._mode.__enter__()
+
     def _enters(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        self._stepped()  # a step may call the model: by its closure
         self._paused += 1
         if self._paused > 1 or not self._handles:
             return
+        self._out = self._step_out()
         if self._pending and (not self._grad or self._pending >= self._each):
             self._close_measuring()
         if not self._placed:
             self._settle_last()
-            train = self._trains()
-            self._place = (self.training if train else self._validation_now()).place()
+            self._asked = "training" if self._trains() else "validation"
+            new = self._trains_anew() if self._asked == "training" else self._measures_anew()
+            self._place = 0 if new else (self.training if self._asked == "training" else self.validation).place()
             self._placed, self._own = True, {}
-            if self._place is not None:
-                self._flags = flags_of(self.model)
-                self._others = others_now()
+            self._flags, self._others = flags_of(bare(self.model)), others_now()
         self._grad = torch.is_grad_enabled()
         self._call = Node(module, args, kwargs, None, "model", True, draws_now(), _autocast())
 
     _grad = True
+    _out = False
+    _stepping = False
     _call: Node | None = None
 
+    def _step_out(self) -> bool:
+        """While the model runs nothing is listened to: what it is made of and how it is compiled is its own affair."""
+        if torch.overrides._get_current_function_mode() is not self._mode:
+            return False
+        self._mode.__exit__(None, None, None)
+        return True
+
     def _trains(self) -> bool:
-        return torch.is_grad_enabled() and self.model.training
+        """Whether a call of the model is likely to train: whether it did is known when ``backward`` is called."""
+        return torch.is_grad_enabled() and (self.model.training or self._trains_in_evaluation)
 
     def _leaves(self, module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         self._paused -= 1
-        if self._paused or self._call is None:
+        if self._paused:
+            return
+        if self._out:
+            self._out = False
+            self._mode.__enter__()
+        if self._call is None:
             return
         node, self._call = self._call, None
         if output is not None:
@@ -166,8 +202,11 @@ class Recorder:
         return result
 
     def _quietly(self, func: Any, args: Any, kwargs: Any) -> Any:
-        with self.deaf():
+        self._paused += 1
+        try:
             return func(*args, **kwargs)
+        finally:
+            self._paused -= 1
 
     def _loss_rows(self, func: Any, args: Any, kwargs: Any) -> tuple[Seen, Seen] | None:
         """A known loss row by row as the step has it: as it is, and the plain one."""
@@ -220,9 +259,9 @@ class Recorder:
             self._sign(recording)
         recording.primary = self._primary
         self._start_training_pass()
-        place = self._place if self._placed else self.training.place()
-        if place is not None:
-            recording.flags, recording.others = self._flags, self._others
+        place = self._place if self._placed and self._asked == "training" else self.training.place()
+        recording.flags, recording.others = self._flags, self._others
+        self._trains_in_evaluation = not self._flags.get("model", True)
         self._last = _Pending(recording, loss, tape, self._own, place)
         for tensor in self._read:
             self._last.looked(tensor)
@@ -242,13 +281,15 @@ class Recorder:
         tape, origin = self._tape, recording.origin
         made = [node.made for node in (self._tape.nodes[i] for i in origin) if node.module and node.made]
         used = {id(c.tensor) for n in recording.nodes if n.module for c in leaves((n.args, n.kwargs), Constant)}
+        own = [self.loss_fn] if isinstance(self.loss_fn, torch.nn.Module) else []
         targets = [c.tensor for c in recording.constants() if id(c.tensor) not in used and c.tensor.ndim]
-        with self.deaf(), torch.no_grad(), contextlib.suppress(Exception):
+        with self.deaf(), preserved(own), torch.no_grad(), contextlib.suppress(Exception):
             for output in (tensor for tensors in made for tensor in tensors):
                 value = self.loss_fn(output, *targets[:1])
                 for i, ref in enumerate(data):
                     if torch.equal(tape.value(Ref(origin[ref.node], ref.leaf)), value):
                         self._primary = i
+                        return i
         return self._primary
 
     def _sign(self, recording: Recording) -> None:
@@ -276,52 +317,68 @@ class Recorder:
 
     def _close_measuring(self) -> None:
         """Calls of the model ended without ``backward``: if there is a loss, it was measured."""
-        tape, found = self._tape, None
+        tape, best, found = self._tape, (0, 0, 0), None
         for ref, tensor in tape.scalars():
             if not any(node.module for node in tape.nodes[: ref.node + 1]):
                 continue
             recording = tape.record(ref)
-            if recording.signature in self._signatures:
-                found = ref, tensor, recording
-                break
-            if found is None and tape.nodes[ref.node].call in KNOWN and any(n.module for n in recording.nodes):
-                found = ref, tensor, recording
+            read = int(any(tensor is one for one in self._read))
+            if recording.signature in self._signatures:  # as in training: the whole of it rather than a summand
+                rank = 2, read, len(recording.nodes)
+            elif tape.nodes[ref.node].call in KNOWN and any(n.module for n in recording.nodes):
+                rank = 1, read, 0
+            else:
+                continue
+            if rank > best:
+                best, found = rank, (ref, tensor, recording)
         if found is None:
             if not self._grad:
                 self._forget()
             return
         ref, tensor, recording = found
         validation = self._validation_now()
-        place = self._place if self._placed else validation.place()
+        place = self._place if self._placed and self._asked == "validation" else validation.place()
         recording.rows = self._tape.rows(recording.origin)
         recording.flags, recording.others = self._flags, self._others
-        step = _Pending(recording, tensor, tape, {}, place)
+        step = _Pending(recording, tensor, tape, self._own, place)
         self._pending, self._placed, self._place, self._read = 0, False, None, []
         tape.forget(ref.node + 1)
         step.count(validation)
 
     def next_epoch(self) -> None:
         """What trains next is of a new pass."""
-        self.training, self.validation = self._make(), self._make()
-        self._pass_of, self.stale, self._fresh_validation = {}, True, False
+        self._over = True
+
+    def _trains_anew(self) -> bool:
+        """Whether a step that trains now begins a pass."""
+        before = self._pass_of.get("training")
+        if self._over:
+            return True
+        if self._by_loader():
+            return before is not None and before != self._iterations and self.training.steps > 0
+        return self.validation.steps > 0 and self._fresh_validation
+
+    def _by_loader(self) -> bool:
+        """Whether the loader that gives batches tells the passes of training apart."""
+        known = "training" in self._pass_of and self.loader is self.loaders.get("validation")
+        return self.loader is not None and not known
+
+    def _measures_anew(self) -> bool:
+        """Whether what is measured now begins a pass."""
+        return self.stale or (self.loader is not None and self._pass_of.get("validation") != self._iterations)
 
     # ---- which pass --------------------------------------------------------------------------------------------------
 
     def _start_training_pass(self) -> None:
         """A step trains: it belongs to the pass that is under way, or begins one."""
-        loader, iteration = self.loader, self._iterations
-        before = self._pass_of.get("training")
-        if loader is not None and (before is None or loader is not self.loaders.get("validation")):
-            new = before is not None and before[0] != iteration and self.training.steps > 0
-            self.loaders["training"] = loader
-            self._pass_of["training"] = iteration, 0
-        else:
-            new = self.validation.steps > 0 and self._fresh_validation
+        new = self._trains_anew()
+        if self._by_loader():
+            self.loaders["training"], self._pass_of["training"] = self.loader, self._iterations
         if new:
             self.training, self.validation = self._make(), self._make()
-        if self.training.steps == 0 or new:
+        if self.training.steps == 0:
             self._begins("training")
-        self._fresh_validation = False
+        self._fresh_validation = self._over = False
         self.stale = True
 
     _fresh_validation = False
@@ -329,10 +386,9 @@ class Recorder:
 
     def _validation_now(self) -> Epoch:
         """The record of the pass that measures: a new one after a step that trained, or for a new pass of a loader."""
-        before = self._pass_of.get("validation")
-        if self.stale or (self.loader is not None and before != (self._iterations, 0)):
+        if self._measures_anew():
             self.validation = self._make()
-            self._pass_of["validation"] = self._iterations, 0
+            self._pass_of["validation"] = self._iterations
             if self.loader is not None and self.loader is not self.loaders.get("training"):
                 self.loaders["validation"] = self.loader
             self._begins("validation")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,12 +14,12 @@ from verax.errors import DataError
 from verax.ledger.facts import Facts
 from verax.ledger.tally import Tally
 from verax.torch.losses import KNOWN, FunctionMode, LossMode
-from verax.torch.modes import Seer, set_flags
+from verax.torch.modes import Seer, bare, set_flags
 from verax.torch.state import draw, draw_others
-from verax.torch.tape import Constant, Node, Parameter, Recording, Ref, leaves, mapped
+from verax.torch.tape import Constant, Node, Parameter, Recording, Ref, leaves, mapped, needed_by
 from verax.watch import Measured, Step
 
-__all__ = ["Runner", "Source", "fitted", "handle_of", "run"]
+__all__ = ["Runner", "Source", "autocast_of", "dtype_of", "fitted", "handle_of", "run"]
 
 _FRESH = 0x7E57
 #: Functions whose arguments may be the number of rows.
@@ -60,7 +60,10 @@ def run(
     """
     if recording.broken:
         raise DataError("A recorded step was to be run again.", because=recording.broken)
-    if any(constant.changed for constant in recording.constants()):
+    needed = {place for ref in wanted for place in needed_by(recording.nodes, ref.node)}
+    nodes = [node if place in needed else None for place, node in enumerate(recording.nodes)]
+    given = leaves([(node.args, node.kwargs) for node in nodes if node is not None], Constant)
+    if any(constant.changed for constant in given):
         raise DataError(
             "A recorded step was to be run again.",
             because="its batch was written over in place after the step",
@@ -79,7 +82,10 @@ def run(
     with torch.no_grad(), mode:
         if draws is None and recording.others is not None:
             draw_others(recording.others)
-        for place, node in enumerate(recording.nodes):
+        for place, node in enumerate(nodes):
+            if node is None:  # as the factor of a gradient scaler
+                made.append([])
+                continue
             inplace = not node.module and (
                 (node.name.endswith("_") and not node.name.startswith("__")) or node.name == "__setitem__"
             )
@@ -87,14 +93,9 @@ def run(
             if node.draws is not None:
                 draw(node.draws if draws is None else draws + place)
             with _casting(node.autocast if autocast is None else autocast):
-                result = _called(node.call)(*args, **kwargs)
+                result = bare(node.call)(*args, **kwargs)
             made.append([args[0]] if node.name == "__setitem__" else list(leaves(result)))
     return [made[ref.node][ref.leaf] for ref in wanted]
-
-
-def _called(call: Any) -> Any:
-    """A model, without what would speak to other processes."""
-    return call.module if isinstance(call, torch.nn.parallel.DistributedDataParallel) else call
 
 
 @contextlib.contextmanager
@@ -189,6 +190,7 @@ class Runner:
         flags: The rows' label -> ``training`` of each module in that pass.
         sources: (label, whether all rows are meant) -> batches that did not train.
         autocasts: The dtype as facts name it -> what autocast was.
+        buffers: The model's buffers, and their values at the end of the epoch: what runs in training mode moves them.
         ignore: What targets are ignored where weights are left out; None to leave them as they are.
     """
 
@@ -197,10 +199,7 @@ class Runner:
     sources: Mapping[tuple[str, bool], Source]
     autocasts: Mapping[str, Mapping[str, torch.dtype]]
     ignore: int | None = None
-    _buffers: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._buffers = [(b, b.detach().clone()) for b in self.model.buffers()]
+    buffers: Sequence[tuple[torch.Tensor, torch.Tensor]] = ()
 
     # ---- what the probe asks -----------------------------------------------------------------------------------------
 
@@ -257,7 +256,7 @@ class Runner:
             on[mode.path] = on.get(mode.path, False) or mode.state == "train"
         set_flags(self.model, {**flags, **on})
         with torch.no_grad():
-            for buffer, before in self._buffers:  # a pass in training mode has moved them
+            for buffer, before in self.buffers:
                 if buffer.shape == before.shape:
                     buffer.copy_(before)
             for path, (mean, var) in (averages or {}).items():
@@ -266,7 +265,7 @@ class Runner:
                 module.running_var.copy_(var)
 
     def _lag(self, path: str, module: Any, mean: torch.Tensor, var: torch.Tensor) -> dict[str, Any]:
-        before = {id(buffer): value for buffer, value in self._buffers}
+        before = {id(buffer): value for buffer, value in self.buffers}
         own_mean, own_var = before[id(module.running_mean)], before[id(module.running_var)]
         off = max(_off(own_mean, mean), _off(own_var, var))
         counted = module.num_batches_tracked
@@ -290,7 +289,7 @@ class Runner:
             recording,
             [t.ref for t in terms],
             draws=None if facts.draws == "as drawn" else _FRESH + 7919 * (step.number + 1),
-            autocast=self.autocasts.get(facts.dtype),
+            autocast=None if facts.dtype == dtype_of(self.model, recording) else self.autocasts.get(facts.dtype),
             handle=handle_of(losses),
         )
         data = [(t.coefficient, float(v)) for t, v in zip(terms, values, strict=True) if t.kind == "data"]
@@ -300,7 +299,8 @@ class Runner:
         penalties = {"penalties": penalty}
         seen = next((s for s in losses.seen if math.isclose(s.value, main, rel_tol=1e-4, abs_tol=1e-7)), None)
         if seen is None or not data:
-            return Measured.whole(value, recording.rows, None, penalties)
+            whole = Measured.whole(value / recording.rows if recording.sums else value, recording.rows, None, penalties)
+            return whole._replace(value=value)
         if not plain and len(data) > 1:
             return Measured.whole(value, recording.rows, seen.sums.weight, penalties)
         c, s = (1.0 if plain else data[0][0]), seen.sums
@@ -319,6 +319,20 @@ def handle_of(losses: LossMode, seer: Seer | None = None) -> Callable[[Any, tupl
         return func(*args, **kwargs)
 
     return handle
+
+
+def dtype_of(model: torch.nn.Module, recording: Recording) -> str:
+    """What a step was computed in, as facts name it."""
+    cast = autocast_of(recording)
+    if cast:
+        return f"{str(next(iter(cast.values()))).removeprefix('torch.')} autocast"
+    first = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    return str(first).removeprefix("torch.")
+
+
+def autocast_of(recording: Recording) -> Mapping[str, torch.dtype]:
+    """What autocast was on as the model ran."""
+    return next((node.autocast for node in recording.nodes if node.module), {})
 
 
 def _module(model: torch.nn.Module, path: str) -> Any:

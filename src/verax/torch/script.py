@@ -64,6 +64,7 @@ class Watching:
         self._kept: list[Module] = []  # so that an id is that of one model only
         self._beside: list[Module] = []
         self._ledger: Ledger | None = None
+        self._over: list[Ledger] = []
         self._pair: _Pair | None = None
         self._loader: Any = None
 
@@ -86,6 +87,7 @@ class Watching:
 
     def calls(self, module: Module) -> None:
         """A module is about to be called by the program, and not by another module."""
+        self._close_those_over()
         if id(module) in self._known or not torch.is_grad_enabled() or _fixed(module):
             return
         self._known.add(id(module))
@@ -116,9 +118,14 @@ class Watching:
         if any(id(p) in mine for group in optimizer.param_groups for p in group["params"]):
             ledger.optimizer = optimizer
         elif not ledger.calls:  # it was called, and is not what trains
-            ledger.close()
+            self._over.append(ledger)
             self._ledger = None
             self._known -= {id(module) for module in self._beside}
+
+    def _close_those_over(self) -> None:
+        """Not while an optimizer calls its hooks: a ledger has some among them."""
+        while self._over:
+            self._over.pop().close()
 
     # ---- which pass --------------------------------------------------------------------------------------------------
 
@@ -189,6 +196,7 @@ class Watching:
 
     def close(self) -> None:
         """The program has ended: explain what was trained last."""
+        self._close_those_over()
         self._finish()
 
 

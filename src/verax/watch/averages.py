@@ -10,22 +10,32 @@ import numpy as np
 from verax.errors import InputError
 
 __all__ = [
-    "BY_ROWS", "LAST", "MEAN", "SUM", "SUM_BY_ROWS", "check", "number", "of_the_end", "recognized", "scale", "shares",
+    "BY_ROWS",
+    "LAST",
+    "MEAN",
+    "PER_ROW",
+    "SUM",
+    "check",
+    "factor",
+    "number",
+    "of_the_end",
+    "recognized",
+    "shares",
 ]  # fmt: skip
 
 MEAN = "mean of batches"
 BY_ROWS = "mean of batches by their rows"
 LAST = "last batch"
 SUM = "sum of batches"
-SUM_BY_ROWS = "sum of batches by the number of rows"
+PER_ROW = "sum of batches over their rows"
 _SMOOTHED = re.compile(r"smoothed by (0?\.\d+)")
 _WINDOW = re.compile(r"last ([1-9]\d*) batches")
 
 #: What printed numbers are compared with, the commonest first.
 _USUAL = (
-    MEAN, BY_ROWS, LAST, SUM, SUM_BY_ROWS,
+    MEAN, BY_ROWS, LAST, SUM,
     *(f"last {n} batches" for n in (10, 20, 25, 50, 100, 200, 500)),
-    *(f"smoothed by {b}" for b in (0.9, 0.95, 0.98, 0.99, 0.999)),
+    *(f"smoothed by {b}" for b in (0.9, 0.95, 0.98, 0.99, 0.999)), PER_ROW,
 )  # fmt: skip
 
 
@@ -35,14 +45,14 @@ def check(name: str) -> str:
     Raises:
         InputError: No average has this name.
     """
-    if name in (MEAN, BY_ROWS, LAST, SUM, SUM_BY_ROWS) or of_the_end(name):
+    if name in (MEAN, BY_ROWS, LAST, SUM, PER_ROW) or of_the_end(name):
         return name
     raise InputError(
         "How a loop averages its batches was to be told.",
         received=repr(name),
         because="no average has this name",
         do=f"Give the number as it was printed, or one of {MEAN!r}, {BY_ROWS!r}, {LAST!r}, 'last 50 batches', "
-        f"'smoothed by 0.98', {SUM!r}, {SUM_BY_ROWS!r}.",
+        f"'smoothed by 0.98', {SUM!r}, {PER_ROW!r}.",
     )
 
 
@@ -58,7 +68,7 @@ def of_the_end(name: str) -> bool:
 def shares(name: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
     """The share of each batch in the number, in order: Σ shares = 1, whatever the batches are.
 
-    A sum is the mean of its batches times a number (see ``scale``); its shares are those of the mean. "smoothed by β"
+    A sum is the mean of its batches times a number (see ``factor``); its shares are those of the mean. "smoothed by β"
     is s ← β·s + (1 - β)·v from s = v of the first batch.
 
     Args:
@@ -86,15 +96,15 @@ def shares(name: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
     return each / each.sum()
 
 
-def scale(name: str, rows: Sequence[int] | np.ndarray) -> float:
+def factor(name: str, rows: Sequence[int] | np.ndarray) -> float:
     """What the mean by ``shares`` is multiplied with: of a sum the number of batches, or batches a row.
 
-    >>> scale("sum of batches", [8, 4]), scale("sum of batches by the number of rows", [8, 8]), scale("last batch", [8])
+    >>> factor("sum of batches", [8, 4]), factor("sum of batches over their rows", [8, 8]), factor("last batch", [8])
     (2.0, 0.125, 1.0)
     """
     if name == SUM:
         return float(len(rows))
-    return len(rows) / float(np.sum(rows)) if name == SUM_BY_ROWS else 1.0
+    return len(rows) / float(np.sum(rows)) if name == PER_ROW else 1.0
 
 
 def number(name: str, values: np.ndarray, rows: np.ndarray) -> float:
@@ -103,7 +113,7 @@ def number(name: str, values: np.ndarray, rows: np.ndarray) -> float:
     >>> number("sum of batches", np.array([1.0, 2.0]), np.array([8, 4]))
     3.0
     """
-    return float(np.sum(shares(name, rows) * values)) * scale(name, rows)
+    return float(np.sum(shares(name, rows) * values)) * factor(name, rows)
 
 
 def recognized(printed: float | str, values: np.ndarray, rows: np.ndarray) -> str | None:
