@@ -386,3 +386,151 @@ def test_nothing_stays_behind(tmp_path: Path):
     assert (sys.argv, sys.path) == (argv, path)
     assert sys.stdout.write == write
     assert not torch.optim.Optimizer.__init__.__globals__["_global_optimizer_post_hooks"]
+
+
+GPT = """
+def batch(split):
+    rows = x[:480] if split == "train" else x[480:]
+    i = torch.randint(len(rows), (16,))
+    return rows[i], (rows[i] @ weights)
+
+
+@torch.no_grad()
+def estimate():
+    model.eval()
+    out = {}
+    for split in ("train", "val"):
+        losses = torch.zeros(20)
+        for k in range(20):
+            bx, by = batch(split)
+            losses[k] = loss_fn(model(bx), by).item()
+        out[split] = losses.mean()
+    model.train()
+    return out
+
+
+model = make(0.6)
+opt = torch.optim.AdamW(model.parameters(), 1e-2)
+for step in range(151):
+    if step % 50 == 0:
+        found = estimate()
+        print(f"step {step}: train {found['train']:.4f}, val {found['val']:.4f}")
+    bx, by = batch("train")
+    loss = loss_fn(model(bx), by)
+    opt.zero_grad(set_to_none=True)
+    loss.backward()
+    opt.step()
+"""
+
+
+def test_training_and_validation_rows_measured_in_one_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    ((_, gap),) = gaps_of(written(tmp_path, GPT))
+    printed = capsys.readouterr().out.split()[-1]
+    assert gap.validation.facts.rows.count == 20 * 16  # the last twenty of forty batches
+    assert gap.validation.value == pytest.approx(float(printed), abs=6e-5)
+    assert f"The printed number {printed} is val_loss, the mean of batches." in gap.notes
+    assert largest(gap) is Cause.DROPOUT
+
+
+NET = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = make(0.5)
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+model = Net()
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "because"),
+    [
+        ("model.compile(backend='eager', fullgraph=True)\nfit(model, 2)\n", "it was compiled in place"),
+        (
+            "loss = torch.compile(lambda x, y: loss_fn(model(x), y), backend='eager', fullgraph=True)\n"
+            "print(loss(x[:8], y[:8]).item())\n",
+            "no model was trained",
+        ),
+    ],
+    ids=["in place", "in a function"],
+)
+def test_what_is_compiled_with_its_hooks_is_left_alone(tmp_path: Path, body: str, because: str):
+    with pytest.raises(StateError, match=because):
+        script.explain_script(str(written(tmp_path, NET + body)))
+
+
+def test_a_compiled_model_of_ones_own_class(tmp_path: Path):
+    body = "model.layers[2].p = 0.7\nmodel = torch.compile(model, backend='eager', fullgraph=True)\nfit(model)\n"
+    ((name, gap),) = gaps_of(written(tmp_path, NET + body))
+    assert name == "Net"
+    assert largest(gap) is Cause.DROPOUT
+
+
+def test_workers_of_a_loader(tmp_path: Path):
+    body = """
+    train = DataLoader(train.dataset, batch_size=32, shuffle=True, num_workers=2, persistent_workers=True)
+    model = make(0.6)
+    fit(model)
+    print("draw", torch.rand(1).item())
+    """
+    written(tmp_path, body)
+    plain = shell(tmp_path, "train.py")
+    heard = shell(tmp_path, "-m", "verax", "explain", "train.py")
+    assert heard.stdout.startswith(plain.stdout)
+    assert heard.stderr == plain.stderr
+    assert "each the mean of batches" in " ".join(heard.stdout.split())
+
+
+def test_ctrl_c_explains_what_was_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = written(tmp_path, "model = make(0.6)\nopt = fit(model)\ntrained(model, opt)\nraise KeyboardInterrupt\n")
+    assert script.explain_script(str(path)) == 130
+    captured = capsys.readouterr()
+    assert "KeyboardInterrupt" in captured.err
+    assert "Epoch 3 is explained, the last one that was validated." in captured.out
+
+
+LIGHTNING = """
+import lightning
+
+
+class Lit(lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net = make(0.6)
+
+    def forward(self, x):
+        return self.net(x)
+
+    def training_step(self, batch, i):
+        loss = loss_fn(self(batch[0]), batch[1])
+        self.log("train_loss", loss, on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch, i):
+        self.log("val_loss", loss_fn(self(batch[0]), batch[1]))
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), 1e-2)
+
+
+trainer = lightning.Trainer(
+    max_epochs=4, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+)
+trainer.fit(Lit(), train, val)
+print({name: float(value) for name, value in trainer.callback_metrics.items()}, torch.rand(1).item())
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lightning(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    pytest.importorskip("lightning")
+    ((name, gap),) = gaps_of(written(tmp_path, LIGHTNING))
+    assert name == "Lit"
+    assert largest(gap) is Cause.DROPOUT
+    shown = eval(capsys.readouterr().out.splitlines()[-1].rpartition(" ")[0])
+    assert gap.train.value == pytest.approx(shown["train_loss"], rel=1e-5)
+    assert gap.validation.value == pytest.approx(shown["val_loss"], rel=1e-5)
