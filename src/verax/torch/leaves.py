@@ -1,0 +1,76 @@
+"""The tensors in a call's arguments, and what stands for them on a tape that was cut out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+__all__ = ["Constant", "Parameter", "Ref", "leaves", "mapped"]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A tensor that a note of the tape made: the note's place, and which of its tensors."""
+
+    node: int
+    leaf: int
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A tensor that came from outside, and which version of it: a change in place can be seen."""
+
+    tensor: torch.Tensor
+    version: int
+
+    @property
+    def changed(self) -> bool:
+        """Whether it has been written over since."""
+        return self.tensor._version != self.version
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A tensor that is trained: it is used with the value it has when the tape is run."""
+
+    tensor: torch.Tensor
+
+
+def leaves(structure: Any, kind: Any = torch.Tensor) -> Iterator[Any]:
+    """Everything of a kind in lists, tuples, dicts and dataclasses, in order.
+
+    >>> list(leaves({"a": [1, (2,)], "b": 3}, int))
+    [1, 2, 3]
+    """
+    if isinstance(structure, kind):
+        yield structure
+    elif isinstance(structure, Mapping):
+        for inner in structure.values():
+            yield from leaves(inner, kind)
+    elif isinstance(structure, (list, tuple)):
+        for inner in structure:
+            yield from leaves(inner, kind)
+    elif hasattr(structure, "__dataclass_fields__") and not isinstance(structure, type):
+        for name in structure.__dataclass_fields__:
+            yield from leaves(getattr(structure, name, None), kind)
+
+
+def mapped(structure: Any, change: Callable[[Any], Any]) -> Any:
+    """The same structure of what ``change`` makes of its tensors (and of what stands for them).
+
+    >>> mapped({"a": [1, (2,)]}, lambda leaf: leaf)
+    {'a': [1, (2,)]}
+    """
+    if isinstance(structure, (torch.Tensor, Ref, Constant, Parameter)):
+        return change(structure)
+    if isinstance(structure, tuple):
+        inner = [mapped(each, change) for each in structure]
+        return type(structure)(*inner) if hasattr(structure, "_fields") else tuple(inner)
+    if isinstance(structure, list):
+        return [mapped(each, change) for each in structure]
+    if isinstance(structure, dict):
+        return {key: mapped(each, change) for key, each in structure.items()}
+    return structure
