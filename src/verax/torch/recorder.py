@@ -42,6 +42,7 @@ class Recorder:
         self.loaders: dict[str, Any] = {}
         self.calls = 0
         self.trouble = ""
+        self.left_out: dict[str, int] = {}
         self._make, self._begins = make, begins
         self._tape = Tape()
         self._mode = FunctionMode(self._called)
@@ -218,6 +219,10 @@ class Recorder:
             if not self._of_the_model(recording):
                 self._forget()
                 return  # another model's step
+        if recording.broken and any(not step.batch.broken for step in self.training.kept):
+            self.left_out[recording.broken] = self.left_out.get(recording.broken, 0) + 1
+            self._forget()
+            return
         recording.rows = self._tape.rows(recording.origin)
         self._each = max(1, sum(node.module for node in recording.nodes))
         if ref is not None and recording.signature not in self._signatures:
@@ -320,8 +325,10 @@ class Recorder:
         before = self._pass_of.get("training")
         if self._over:
             return True
+        if before is not None:  # validation in the middle of an epoch does not end it
+            return self._by_loader() and before != self._iterations and self.training.steps > 0
         if self._by_loader():
-            return before is not None and before != self._iterations and self.training.steps > 0
+            return False
         return self.validation.steps > 0 and self._fresh_validation
 
     def _by_loader(self) -> bool:

@@ -231,6 +231,7 @@ class Tape:
         wanted = self._needed(loss.node)
         places = {old: new for new, old in enumerate(wanted)}
         broken: list[str] = []
+        outside: dict[int, Constant] = {}
 
         def cut(tensor: Any, at: int) -> Any:
             if not isinstance(tensor, torch.Tensor):
@@ -244,9 +245,10 @@ class Tape:
                 broken.append(
                     f"{self.nodes[at].name} takes a tensor that was made by {tensor.grad_fn.name()} out of sight"
                 )
-            if tensor.ndim == 0:  # a number: as it is now, whatever is written into it later
-                tensor = tensor.detach().clone()
-            return Constant(tensor.detach(), tensor._version)
+            if id(tensor) not in outside:  # a number is kept as it is now, whatever is written into it later
+                own = tensor.detach() if tensor.ndim else tensor.detach().clone()
+                outside[id(tensor)] = Constant(own, own._version)
+            return outside[id(tensor)]
 
         nodes = [_with(self.nodes[old], lambda leaf, at=old: cut(leaf, at)) for old in wanted]
         ref = Ref(places[loss.node], loss.leaf)
