@@ -21,6 +21,8 @@ __all__ = ["Recorder"]
 #: Calls by which a loop looks at a number.
 _READ = frozenset({"item", "detach", "__float__", "tolist", "cpu", "numpy", "__format__"})
 _DEVICES = ("cpu", "cuda")
+#: So many calls of the model may be of one training step before the first has ended.
+_CALLS = 16
 
 
 class Recorder:
@@ -59,7 +61,7 @@ class Recorder:
         self._own: dict[int, tuple[Ref, Seen, Seen]] = {}
         self._read: list[torch.Tensor] = []
         self._pending = 0  # calls of the model since a step or a measurement ended
-        self._each = 1  # calls of the model in a training step
+        self._each = 0  # calls of the model in a training step; 0 until one has ended
         self._signatures: list[tuple[str, ...]] = []
         self._primary = 0
         self._last: _Pending | None = None
@@ -111,7 +113,7 @@ class Recorder:
         self._paused += 1
         if self._paused > 1 or not self._handles:
             return
-        if self._pending and (not self._grad or self._pending >= self._each):
+        if self._pending and (not self._grad or self._pending >= (self._each or _CALLS)):
             self._close_measuring()
         if not self._placed:
             self._settle_last()
@@ -224,7 +226,7 @@ class Recorder:
             self._forget()
             return
         recording.rows = self._tape.rows(recording.origin)
-        self._each = max(1, sum(node.module for node in recording.nodes))
+        self._each = max(self._each, self._pending, 1)
         if ref is not None and recording.signature not in self._signatures:
             recording.primary = self._primary_of(recording)
             self._sign(recording)

@@ -241,7 +241,7 @@ class Tape:
                 return Ref(places[ref.node], ref.leaf)
             if tensor.requires_grad and tensor.is_leaf:
                 return Parameter(tensor)
-            if tensor.grad_fn is not None:
+            if tensor.grad_fn is not None and any(made.requires_grad for made in self.nodes[at].made or ()):
                 broken.append(
                     f"{self.nodes[at].name} takes a tensor that was made by {tensor.grad_fn.name()} out of sight"
                 )
