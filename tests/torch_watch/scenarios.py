@@ -524,6 +524,65 @@ def own_loss() -> Asked:
     return fitted(linear(nn.Dropout(0.5)), rows(), rows(), loss_fn=loss)
 
 
+class LossInside(nn.Module):
+    """A model that computes its loss, as those of transformers do."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = linear(nn.Dropout(0.5))
+
+    def forward(self, x, labels):
+        output = self.body(x)
+        return {"loss": F.mse_loss(output, labels), "logits": output}
+
+
+def loss_inside() -> Asked:
+    model = LossInside()
+    return looped(model, rows(), rows(), lambda x, y: model(x, labels=y)["loss"],
+                  measure=lambda x, y: model(x, labels=y)["loss"])  # fmt: skip
+
+
+def noisy_inputs() -> Asked:
+    """Noise that the loop adds to its inputs."""
+    model = linear()
+    return looped(model, rows(), rows(), lambda x, y: F.mse_loss(model(x + torch.randn_like(x)), y))
+
+
+def erased() -> Asked:
+    """Columns that the loop sets to 0 in place, in a copy."""
+    model = linear()
+
+    def step(x: Any, y: Any) -> torch.Tensor:
+        seen = x.clone()
+        seen[torch.rand(seen.shape) < 0.5] = 0.0
+        return F.mse_loss(model(seen), y)
+
+    return looped(model, rows(), rows(), step)
+
+
+def mixed_up() -> Asked:
+    """Rows mixed with others, and their targets not."""
+    model = linear()
+
+    def step(x: Any, y: Any) -> torch.Tensor:
+        other = torch.randperm(len(x))
+        output = model(0.5 * x + 0.5 * x[other])
+        return F.mse_loss(output, y)
+
+    return looped(model, rows(), rows(), step)
+
+
+def masked() -> Asked:
+    """A loss of a person's own with a mask, that is divided by what the mask counts."""
+    model = linear(nn.Dropout(0.5))
+
+    def loss(x: Any, y: Any) -> torch.Tensor:
+        mask = (x[:, :1] > 0).float()
+        return ((model(x) - y) ** 2 * mask).sum() / mask.sum()
+
+    return looped(model, rows(), rows(), loss, measure=loss)
+
+
 SCENARIOS = [
     Scenario("dropout", plain(nn.Dropout), Cause.DROPOUT, -1),
     Scenario("functional dropout", plain(Functional), Cause.DROPOUT, -1),
@@ -532,6 +591,11 @@ SCENARIOS = [
     Scenario("augmentation module", plain(RandomSigns), Cause.AUGMENTATION, -1),
     Scenario("module that reads training", plain(TwiceInTraining), Cause.CUSTOM_MODE, -1),
     Scenario("dropout under a loss of one's own", own_loss, Cause.DROPOUT, -1),
+    Scenario("dropout, the loss inside of the model", loss_inside, Cause.DROPOUT, -1),
+    Scenario("dropout under a masked loss", masked, Cause.DROPOUT, -1),
+    Scenario("noise added by the loop", noisy_inputs, Cause.AUGMENTATION, -1),
+    Scenario("columns erased by the loop", erased, Cause.AUGMENTATION, -1),
+    Scenario("rows mixed by the loop", mixed_up, Cause.AUGMENTATION, -1),
     Scenario("batches of two", lambda: fitted(linear(norm(0.01)), batches(standard(), 2), standard()),
              Cause.BATCH_STATISTICS, -1),
     Scenario("lagging averages", lambda: fitted(linear(norm(0.01)), standard(256, 4.0, 5.0), standard(256, 4.0, 5.0)),

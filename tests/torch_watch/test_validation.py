@@ -109,18 +109,20 @@ def test_the_same_rows_differ_by_nothing():
 
 
 def test_what_was_heard_is_what_is_measured_again():
-    """Nothing is random in it: heard in the loop or measured afterwards, validation is one number."""
+    """Nothing is random in it: what a loop was heard to show is what is measured afterwards, averaged as it averaged."""
     found = []
     for heard in (True, False):
         torch.manual_seed(7)
         train, data, model = rows(), rows(130), linear(nn.BatchNorm1d(8))
         validation = batches(data, shuffle=False)  # its last batch has two rows
         ledger, _ = trained(model, batches(train, shuffle=False), validation=validation if heard else None)
-        gap = ledger.explain(None if heard else validation)
+        gap = ledger.explain() if heard else ledger.explain(validation, validation="mean of batches")
         found.append((gap.validation.value, gap.by_cause()))
         assert gap.validation.value == pytest.approx(validated(model, F.mse_loss, validation), rel=1e-6)
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-7)
     assert found[0][1] == pytest.approx(found[1][1], abs=1e-7)
+    whole = F.mse_loss(model(data.tensors[0]), data.tensors[1]).item()
+    assert ledger.explain(validation).validation.value == pytest.approx(whole, rel=1e-6)  # every row alike
 
 
 def test_epochs_one_by_one():
@@ -271,6 +273,91 @@ def test_sums_by_rows_are_recognized(add):
     assert gap.train.value == pytest.approx(printed, abs=1e-5)
     assert not gap.notes
     assert Cause.AVERAGE not in gap.by_cause()  # every row has one share
+
+
+def test_validation_in_the_middle_does_not_end_an_epoch():
+    model, mse = linear(nn.Dropout(0.5)), nn.MSELoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
+    train, validation = batches(rows()), batches(rows())
+    with watch(model, mse, optimizer) as ledger:
+        for _ in range(2):
+            model.train()
+            losses = []
+            for i, (x, y) in enumerate(train):
+                optimizer.zero_grad()
+                loss = mse(model(x), y)
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.item())
+                with torch.no_grad():
+                    (model(x) - y).abs().mean().item()  # a metric on the side
+                if i in (4, 9):
+                    validated(model, mse, validation)
+                    model.train()
+            last = validated(model, mse, validation)
+    gap = ledger.explain()
+    same(gap, sum(losses) / 16, last)
+    assert gap.train.facts.rows.count == 256
+    assert ledger.epochs == 2
+
+
+def test_the_vae_example():
+    """Sums over rows of two summands, draws in evaluation mode too; printed by the rows."""
+
+    class VAE(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encode, self.decode = nn.Linear(8, 4), nn.Linear(2, 8)
+
+        def forward(self, x):
+            mu, logvar = self.encode(x).chunk(2, dim=1)
+            return self.decode(mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)), mu, logvar
+
+    def loss_function(x, output, mu, logvar):
+        kld = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+        return F.mse_loss(output, x, reduction="sum") + kld
+
+    torch.manual_seed(0)
+    model, train, validation = VAE(), batches(rows()), batches(rows(200), 64)
+    optimizer, total, val = torch.optim.Adam(model.parameters(), lr=1e-3), 0.0, 0.0
+    with watch(model, loss_function, optimizer) as ledger:
+        model.train()
+        for x, _ in train:
+            optimizer.zero_grad()
+            loss = loss_function(x, *model(x))
+            loss.backward()
+            total += loss.item()
+            optimizer.step()
+        model.eval()
+        with torch.no_grad():
+            for x, _ in validation:
+                val += loss_function(x, *model(x)).item()
+    gap = ledger.explain()
+    same(gap, total / 256, val / 200)
+    assert abs(gap.by_cause().get(Cause.AVERAGE, 0.0)) <= 1e-6
+    assert Cause.OBJECTIVE not in gap.by_cause()
+
+
+def test_steps_of_another_model_are_left_out():
+    """The generator's step goes through the discriminator, and is none of its own."""
+    generator, model, bce = nn.Linear(4, 8), nn.Linear(8, 1), nn.BCEWithLogitsLoss()
+    optimizers = [torch.optim.SGD(m.parameters(), lr=1e-2) for m in (generator, model)]
+    losses = []
+    with watch(model, bce, optimizers[1]) as ledger:
+        for x, _ in batches(rows()):
+            optimizers[1].zero_grad()
+            fake = generator(torch.randn(len(x), 4))
+            loss = bce(model(x), torch.ones(16, 1)) + bce(model(fake.detach()), torch.zeros(16, 1))
+            loss.backward()
+            optimizers[1].step()
+            losses.append(loss.item())
+            optimizers[0].zero_grad()
+            bce(model(fake), torch.ones(16, 1)).backward()
+            optimizers[0].step()
+    recorder = ledger._recorder
+    assert recorder.training.steps == 16
+    assert recorder.training.values.mean() == pytest.approx(sum(losses) / 16, rel=1e-6)
+    assert list(recorder.left_out.values()) == [16]
 
 
 # ---- wrong ways ------------------------------------------------------------------------------------------------------

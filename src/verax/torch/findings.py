@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from verax.ledger.facts import Facts, LayerMode, Rows
 from verax.torch.losses import LossMode, Seen
 from verax.torch.modes import Found, Layers, Seer, layer_modes, set_flags
-from verax.torch.replay import autocast_of, dtype_of, handle_of, run
+from verax.torch.replay import autocast_of, dtype_of, handle_of, plain_view, run
 from verax.torch.tape import Recording
 from verax.watch import Step
 
@@ -34,6 +34,7 @@ class Side:
         weights: In words, what its loss weighs rows by.
         dtype: What it is computed in.
         penalties: Whether penalties are in its number.
+        view: "augmented" where the loop itself draws something into the model's inputs.
     """
 
     recording: Recording
@@ -45,6 +46,7 @@ class Side:
     weights: str = "none"
     dtype: str = "float32"
     penalties: bool = False
+    view: str = "plain"
 
     def facts(self, params: str, draws: str, average: str, rows: Rows) -> Facts:
         """What its number measured."""
@@ -53,6 +55,7 @@ class Side:
             objective=self.objective,
             params=params,
             draws=draws if self.draws else "none",
+            view=self.view,
             modes=self.modes,
             weights=self.weights,
             average=average,
@@ -100,11 +103,14 @@ def find(
     for side, found in zip(sides, seen, strict=True):
         found = [*found, *(Found(f"custom:{path}", path, side.flags.get(path, False)) for path in custom)]
         side.modes = layer_modes(found, side.flags, every)
-        side.draws = any(m.state == "train" and m.effect != "batch_statistics" for m in side.modes)
+        side.view = "plain" if plain_view(side.recording) is side.recording else "augmented"
+        drawn = any(m.state == "train" and m.effect != "batch_statistics" for m in side.modes)
+        side.draws = drawn or side.view == "augmented"
         side.objective = _objective(side)
         side.weights = side.loss.weighted or "none" if side.loss is not None else "none"
         side.penalties = any(t.kind == "penalty" for t in side.recording.terms)
         side.dtype = dtype_of(model, side.recording)
+    _agreed(*sides)
     findings = Findings(sides[0], sides[1])
     for side in sides:
         findings.autocasts[side.dtype] = autocast_of(side.recording)
@@ -156,6 +162,12 @@ def _objective(side: Side) -> str:
         by = 1.0 / c
         words.append(f"divided by {by:g}" if by > 1 and math.isclose(by, round(by), rel_tol=1e-6) else f"times {c:g}")
     return ", ".join(words) or "plain"
+
+
+def _agreed(training: Side, validation: Side) -> None:
+    """What is on in both passes is on for one reason: that of the second."""
+    whys = {(m.effect, m.path, m.state): m.why for m in validation.modes}
+    training.modes = tuple(replace(m, why=whys.get((m.effect, m.path, m.state), m.why)) for m in training.modes)
 
 
 def _weighted(findings: Findings) -> None:

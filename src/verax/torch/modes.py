@@ -103,7 +103,9 @@ class Seer:
     drawing: dict[str, set[str]] = field(default_factory=dict[str, "set[str]"])
 
     def look(self, name: str, call: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Note a call, before it runs."""
+        """Note a call, before it runs; what runs outside of the model is no module's doing."""
+        if not self.stack.running:
+            return
         path = self.stack.path
         if name in _DROPOUT:
             p, training = _argument(call, args, kwargs, "p", 0.5), _argument(call, args, kwargs, "training", True)

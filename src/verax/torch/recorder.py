@@ -22,6 +22,8 @@ __all__ = ["Recorder"]
 #: Calls by which a loop looks at a number.
 _READ = frozenset({"item", "detach", "__float__", "tolist", "cpu", "numpy", "__format__"})
 _DEVICES = ("cpu", "cuda")
+#: So many calls of the model may be of one training step before the first has ended.
+_CALLS = 16
 
 
 class Recorder:
@@ -43,6 +45,7 @@ class Recorder:
         self.loaders: dict[str, Any] = {}
         self.calls = 0
         self.trouble = ""
+        self.left_out: dict[str, int] = {}
         self._make, self._begins = make, begins
         self._tape = Tape()
         self._mode = FunctionMode(self._called)
@@ -59,7 +62,7 @@ class Recorder:
         self._own: dict[int, tuple[Ref, Seen, Seen]] = {}
         self._read: list[torch.Tensor] = []
         self._pending = 0  # calls of the model since a step or a measurement ended
-        self._each = 1  # calls of the model in a training step
+        self._each = 0  # calls of the model in a training step; 0 until one has ended
         self._signatures: list[tuple[str, ...]] = []
         self._primary = 0
         self._last: _Pending | None = None
@@ -127,7 +130,7 @@ class Recorder:
         if self._paused > 1 or not self._handles:
             return
         self._out = self._step_out()
-        if self._pending and (not self._grad or self._pending >= self._each):
+        if self._pending and (not self._grad or self._pending >= (self._each or _CALLS)):
             self._close_measuring()
         if not self._placed:
             self._settle_last()
@@ -252,8 +255,12 @@ class Recorder:
             if not self._of_the_model(recording):
                 self._forget()
                 return  # another model's step
+        if recording.broken and any(not step.batch.broken for step in self.training.kept):
+            self.left_out[recording.broken] = self.left_out.get(recording.broken, 0) + 1
+            self._forget()
+            return
         recording.rows = self._tape.rows(recording.origin)
-        self._each = max(1, sum(node.module for node in recording.nodes))
+        self._each = max(self._each, self._pending, 1)
         if ref is not None and recording.signature not in self._signatures:
             recording.primary = self._primary_of(recording)
             self._sign(recording)
@@ -354,8 +361,10 @@ class Recorder:
         before = self._pass_of.get("training")
         if self._over:
             return True
+        if before is not None:  # validation in the middle of an epoch does not end it
+            return self._by_loader() and before != self._iterations and self.training.steps > 0
         if self._by_loader():
-            return before is not None and before != self._iterations and self.training.steps > 0
+            return False
         return self.validation.steps > 0 and self._fresh_validation
 
     def _by_loader(self) -> bool:

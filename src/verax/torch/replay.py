@@ -19,7 +19,7 @@ from verax.torch.state import draw, draw_others
 from verax.torch.tape import Constant, Node, Parameter, Recording, Ref, leaves, mapped, needed_by
 from verax.watch import Measured, Step
 
-__all__ = ["Runner", "Source", "autocast_of", "dtype_of", "fitted", "handle_of", "run"]
+__all__ = ["Runner", "Source", "autocast_of", "dtype_of", "fitted", "handle_of", "plain_view", "run"]
 
 _FRESH = 0x7E57
 #: Functions whose arguments may be the number of rows.
@@ -107,6 +107,39 @@ def _casting(autocast: Mapping[str, torch.dtype]) -> Iterator[None]:
             elif torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
         yield
+
+
+def plain_view(recording: Recording) -> Recording:
+    """A step without what its loop draws into the model's inputs: the model is given the tensors that went into it.
+
+    What a loop augments outside of its model, x + torch.randn_like(x) or a mixture with x[torch.randperm(n)], gives a
+    tensor of the same shape as the batch's own; without one, or with several, the input stays as it is.
+    """
+
+    def plain(leaf: Any) -> Any:
+        if not isinstance(leaf, Ref):
+            return leaf
+        before = [recording.nodes[place] for place in needed_by(recording.nodes, leaf.node)]
+        if any(node.module for node in before) or all(node.draws is None for node in before):
+            return leaf
+        given = {
+            id(c.tensor): c
+            for node in before
+            for c in leaves((node.args, node.kwargs), Constant)
+            if c.tensor.ndim and c.tensor.shape[0] == recording.rows
+        }
+        alike = [c for c in given.values() if c.tensor.is_floating_point()] or list(given.values())
+        return alike[0] if len(alike) == 1 else leaf
+
+    nodes = [
+        replace(node, args=mapped(node.args, plain), kwargs=mapped(node.kwargs, plain)) if node.module else node
+        for node in recording.nodes
+    ]
+    return recording if _refs(nodes) == _refs(recording.nodes) else replace(recording, nodes=nodes)
+
+
+def _refs(nodes: Sequence[Node]) -> list[Ref]:
+    return [ref for node in nodes if node.module for ref in leaves((node.args, node.kwargs), Ref)]
 
 
 def fitted(template: Recording, batch: Any, number: int) -> Step:
@@ -276,7 +309,7 @@ class Runner:
 
     def measured(self, facts: Facts, step: Step) -> Measured:
         """What one batch comes to, in the modes the model is in."""
-        recording = step.batch
+        recording = plain_view(step.batch) if facts.view == "plain" else step.batch
         plain = facts.objective == "plain"
         losses = LossMode(
             plain=plain,
@@ -298,11 +331,10 @@ class Runner:
         value = main if plain else math.fsum(c * v for c, v in data)
         penalties = {"penalties": penalty}
         seen = next((s for s in losses.seen if math.isclose(s.value, main, rel_tol=1e-4, abs_tol=1e-7)), None)
-        if seen is None or not data:
-            whole = Measured.whole(value / recording.rows if recording.sums else value, recording.rows, None, penalties)
-            return whole._replace(value=value)
-        if not plain and len(data) > 1:
-            return Measured.whole(value, recording.rows, seen.sums.weight, penalties)
+        if seen is None or not data or (not plain and len(data) > 1):
+            sums, weight = recording.sums, None if seen is None else seen.sums.weight
+            each, weight = (value / recording.rows, None) if sums else (value, weight)
+            return Measured.whole(each, recording.rows, weight, penalties)._replace(value=value)
         c, s = (1.0 if plain else data[0][0]), seen.sums
         sums = Tally(s.sum * c, s.weight, s.sumsq * c * c, s.cross * c, s.weightsq, s.rows)
         return Measured(value, recording.rows, sums, penalties)

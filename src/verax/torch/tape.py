@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from verax.torch.leaves import Constant, Parameter, Ref, leaves, mapped
+
 __all__ = [
     "DRAWS",
     "Constant",
@@ -69,34 +71,6 @@ DRAWS = frozenset(
         "multi_head_attention_forward",
     ]
 )
-
-
-@dataclass(frozen=True)
-class Ref:
-    """A tensor that a note of the tape made: the note's place, and which of its tensors."""
-
-    node: int
-    leaf: int
-
-
-@dataclass(frozen=True)
-class Constant:
-    """A tensor that came from outside, and which version of it: a change in place can be seen."""
-
-    tensor: torch.Tensor
-    version: int
-
-    @property
-    def changed(self) -> bool:
-        """Whether it has been written over since."""
-        return self.tensor._version != self.version
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A tensor that is trained: it is used with the value it has when the tape is run."""
-
-    tensor: torch.Tensor
 
 
 @dataclass
@@ -257,6 +231,7 @@ class Tape:
         wanted = self._needed(loss.node)
         places = {old: new for new, old in enumerate(wanted)}
         broken: list[str] = []
+        outside: dict[int, Constant] = {}
 
         def cut(tensor: Any, at: int) -> Any:
             if not isinstance(tensor, torch.Tensor):
@@ -266,13 +241,14 @@ class Tape:
                 return Ref(places[ref.node], ref.leaf)
             if tensor.requires_grad and tensor.is_leaf:
                 return Parameter(tensor)
-            if tensor.grad_fn is not None:
+            if tensor.grad_fn is not None and any(made.requires_grad for made in self.nodes[at].made or ()):
                 broken.append(
                     f"{self.nodes[at].name} takes a tensor that was made by {tensor.grad_fn.name()} out of sight"
                 )
-            if tensor.ndim == 0:  # a number: as it is now, whatever is written into it later
-                tensor = tensor.detach().clone()
-            return Constant(tensor.detach(), tensor._version)
+            if id(tensor) not in outside:  # a number is kept as it is now, whatever is written into it later
+                own = tensor.detach() if tensor.ndim else tensor.detach().clone()
+                outside[id(tensor)] = Constant(own, own._version)
+            return outside[id(tensor)]
 
         nodes = [_with(self.nodes[old], lambda leaf, at=old: cut(leaf, at)) for old in wanted]
         ref = Ref(places[loss.node], loss.leaf)
@@ -364,57 +340,6 @@ def _with(node: Node, change: Callable[[Any], Any]) -> Node:
         node.call, mapped(node.args, change), mapped(node.kwargs, change), None, node.name, node.module, node.draws,
         node.autocast,
     )  # fmt: skip
-
-
-# ---- structures ------------------------------------------------------------------------------------------------------
-
-
-def leaves(structure: Any, kind: Any = torch.Tensor) -> list[Any]:
-    """Everything of a kind in lists, tuples, dicts and dataclasses, in order.
-
-    >>> leaves({"a": [1, (2,)], "b": 3}, int)
-    [1, 2, 3]
-    """
-    found: list[Any] = []
-    _collect(structure, kind, found)
-    return found
-
-
-_BARE = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device, slice})
-
-
-def _collect(structure: Any, kind: Any, found: list[Any]) -> None:
-    if isinstance(structure, kind):
-        found.append(structure)
-    elif type(structure) in _BARE:
-        return
-    elif isinstance(structure, (list, tuple)):
-        for inner in structure:
-            _collect(inner, kind, found)
-    elif isinstance(structure, Mapping):
-        for inner in structure.values():
-            _collect(inner, kind, found)
-    elif hasattr(structure, "__dataclass_fields__") and not isinstance(structure, type):
-        for name in structure.__dataclass_fields__:
-            _collect(getattr(structure, name, None), kind, found)
-
-
-def mapped(structure: Any, change: Callable[[Any], Any]) -> Any:
-    """The same structure of what ``change`` makes of its tensors (and of what stands for them).
-
-    >>> mapped({"a": [1, (2,)]}, lambda leaf: leaf)
-    {'a': [1, (2,)]}
-    """
-    if isinstance(structure, (torch.Tensor, Ref, Constant, Parameter)):
-        return change(structure)
-    if isinstance(structure, tuple):
-        inner = [mapped(each, change) for each in structure]
-        return type(structure)(*inner) if hasattr(structure, "_fields") else tuple(inner)
-    if isinstance(structure, list):
-        return [mapped(each, change) for each in structure]
-    if isinstance(structure, dict):
-        return {key: mapped(each, change) for key, each in structure.items()}
-    return structure
 
 
 # ---- the summands of a loss ------------------------------------------------------------------------------------------

@@ -233,6 +233,8 @@ class Ledger:
         probe = LoopProbe(runner, training, start, end, ADVICE)
         gap = probe.gap()
         notes = [*told, *also, *notes_of(self.model, self.optimizer, found, probe, gap, self.buffers)]
+        for why, times in recorder.left_out.items():
+            notes.append(f"{times:,} calls of backward are in no number here: {why}.")
         if recorder.stale and recorder.validation.steps:
             notes.append("Steps trained after the last validation that was heard: val_loss is measured anew.")
         return replace(gap, notes=(*gap.notes, *notes))
