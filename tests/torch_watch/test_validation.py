@@ -109,7 +109,7 @@ def test_the_same_rows_differ_by_nothing():
 
 
 def test_what_was_heard_is_what_is_measured_again():
-    """Nothing is random in it: what a loop was heard to show is what is measured afterwards, averaged as it averaged."""
+    """Nothing is random in it: what a loop was heard to show is what is measured afterwards, if averaged as there."""
     found = []
     for heard in (True, False):
         torch.manual_seed(7)

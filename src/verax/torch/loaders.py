@@ -23,7 +23,7 @@ def heard(listener: Any) -> Iterator[None]:
     batch is made.
 
     Args:
-        listener: Has ``iterates(loader)`` and ``deaf()``.
+        listener: Has ``iterates(loader)``, ``gives(batch)`` and ``deaf()``.
     """
 
     def begin(self: Any) -> Any:
@@ -35,7 +35,10 @@ def heard(listener: Any) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             for each in _LISTENERS:
                 stack.enter_context(each.deaf())
-            return _NEXT(self)
+            batch = _NEXT(self)
+        for each in _LISTENERS:
+            each.gives(batch)
+        return batch
 
     _LISTENERS.append(listener)
     DataLoader.__iter__, _BaseDataLoaderIter.__next__ = begin, following

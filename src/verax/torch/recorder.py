@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -65,6 +66,7 @@ class Recorder:
         self._each = 0  # calls of the model in a training step; 0 until one has ended
         self._signatures: list[tuple[str, ...]] = []
         self._primary = 0
+        self._given: deque[set[Any]] = deque(maxlen=8)
         self._last: _Pending | None = None
         self._pass_of: dict[str, int] = {}
         self._iterations = 0
@@ -114,6 +116,21 @@ class Recorder:
             self.settle()
             self.loader = loader
             self._iterations += 1
+
+    def gives(self, batch: Any) -> None:
+        """A data loader gave a batch."""
+        if not self._paused:
+            self._given.append({(t.data_ptr(), t.shape) for t in leaves(batch)})
+
+    def _unseen(self, recording: Recording) -> str:
+        """A tensor of the batch that no loader gave, in words: the loop made it where nothing can be heard."""
+        if not self._given:
+            return ""
+        for constant in recording.constants():
+            t = constant.tensor
+            if t.shape[:1] == (recording.rows,) and not any((t.data_ptr(), t.shape) in given for given in self._given):
+                return f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}"
+        return ""
 
     def _steps(self, *_: Any) -> None:
         """An optimizer begins a step, which is a hundred functions of no interest."""
@@ -260,6 +277,7 @@ class Recorder:
             self._forget()
             return
         recording.rows = self._tape.rows(recording.origin)
+        recording.unseen = self._unseen(recording) if ref is not None else ""
         self._each = max(self._each, self._pending, 1)
         if ref is not None and recording.signature not in self._signatures:
             recording.primary = self._primary_of(recording)
@@ -346,6 +364,7 @@ class Recorder:
         validation = self._validation_now()
         place = self._place if self._placed and self._asked == "validation" else validation.place()
         recording.rows = self._tape.rows(recording.origin)
+        recording.unseen = self._unseen(recording)
         recording.flags, recording.others = self._flags, self._others
         step = _Pending(recording, tensor, tape, self._own, place)
         self._pending, self._placed, self._place, self._read = 0, False, None, []

@@ -160,21 +160,29 @@ def fitted(template: Recording, batch: Any, number: int) -> Step:
         raise DataError("Batches were to be measured.", received=type(batch).__name__, because="it holds no tensor")
     rows = int(given[0].shape[0]) if given[0].ndim else 1
     places: dict[int, torch.Tensor] = {}
+    because = ""
+    if template.unseen:
+        because = f"the loop made {template.unseen} of its batch where it could not be heard (in numpy, say)"
     for place in template.constants():
-        if place.tensor.ndim == 0 or place.tensor.shape[0] != template.rows:
-            continue
         want = place.tensor
-        alike = [g for g in given if g.ndim == want.ndim and g.dtype == want.dtype]
-        chosen = next((g for g in alike if g.shape[1:] == want.shape[1:]), alike[0] if alike else None)
+        if because or want.ndim == 0 or want.shape[0] != template.rows:
+            continue
+        alike = [g for g in given if g.ndim == want.ndim and g.dtype == want.dtype and g.shape[2:] == want.shape[2:]]
+        same = [g for g in alike if g.shape[1:] == want.shape[1:]]
+        # Words and times may be longer or shorter; columns may not.
+        chosen = next(iter(same or [g for g in alike if want.ndim > 2 or not want.is_floating_point()]), None)
         if chosen is None:
-            raise DataError(
-                "Batches were to be measured as the loop's steps were.",
-                received=", ".join(_words(g) for g in leaves(batch)),
-                because=f"a step was given {_words(want)}, and there is no tensor like it left in the batch",
-                do="Give batches as the training loader does, or run the validation loop inside of the watch.",
-            )
+            because = f"a step was given {_words(want)}, and there is no tensor like it left in the batch"
+            continue
         given = [g for g in given if g is not chosen]
         places[id(want)] = chosen.to(want.device)
+    if because or not places:
+        raise DataError(
+            "Batches were to be measured as the loop's steps were.",
+            received=", ".join(_words(g) for g in leaves(batch)) or type(batch).__name__,
+            because=because or "a step was given no batch that was seen",
+            do="Give batches as the training loader does, or run the validation loop inside of the watch.",
+        )
 
     def put(leaf: Any) -> Any:
         if isinstance(leaf, Constant) and id(leaf.tensor) in places:

@@ -79,6 +79,9 @@ class Watching:
         """A data loader begins to give its batches."""
         self._loader = loader
 
+    def gives(self, batch: Any) -> None:
+        """A data loader gave a batch."""
+
     def deaf(self) -> contextlib.AbstractContextManager[None]:
         """Within it a batch is made."""
         return contextlib.nullcontext()

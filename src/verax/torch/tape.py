@@ -125,6 +125,7 @@ class Recording:
         flags: path -> ``training`` of each module as it ran; empty where it was not noted.
         others: The state of numpy's and Python's random generators as it began; None where it was not noted.
         origin: The place on the tape of each call.
+        unseen: A tensor of the batch, in words, that is not as its loader gave it; "" where there is none.
         primary: Which of the summands that the model's output is in is meant by "the loss".
     """
 
@@ -137,6 +138,7 @@ class Recording:
     others: Any = None
     origin: Sequence[int] = ()
     primary: int = 0
+    unseen: str = ""
 
     @property
     def terms(self) -> list[Term]:
@@ -281,15 +283,29 @@ class Tape:
     def _needed(self, last: int) -> list[int]:
         """The notes that a note needs; a batch is not traced further back than to where it has its size."""
         rows = self.rows()
-        wanted, waiting = {last}, [last]
+        wanted, given = self._walk(last, rows, made=False)
+        if not given:  # nothing came from outside: what the loop made is the batch
+            wanted, _ = self._walk(last, rows, made=True)
+        return sorted(wanted)
+
+    def _walk(self, last: int, rows: int, *, made: bool) -> tuple[set[int], bool]:
+        """The notes that a note needs, and whether a batch came from outside of them."""
+        wanted, waiting, given = {last}, [last], False
         while waiting:
             at = waiting.pop()
             for tensor in leaves((self.nodes[at].args, self.nodes[at].kwargs)):
                 ref = self._before(tensor, at)
-                if ref is not None and ref.node not in wanted and not self._taken(tensor, ref.node, rows):
+                if ref is None or self._taken(tensor, ref.node, rows) or (made and self._made(ref.node)):
+                    given = given or (tensor.shape[:1] == (rows,) and not tensor.requires_grad)
+                elif ref.node not in wanted:
                     wanted.add(ref.node)
                     waiting.append(ref.node)
-        return sorted(wanted)
+        return wanted, given
+
+    def _made(self, place: int) -> bool:
+        """Whether a note makes tensors out of nothing: it draws or fills them."""
+        node = self.nodes[place]
+        return not node.module and not leaves((node.args, node.kwargs))
 
     def _taken(self, tensor: torch.Tensor, place: int, rows: int) -> bool:
         """Whether a note takes a batch out of something that has another number of rows, or makes a number of no batch,
