@@ -217,6 +217,22 @@ def test_models_one_after_the_other(tmp_path: Path):
     assert second.by_cause().get(Cause.DROPOUT, 0.0) == 0.0
 
 
+def test_models_that_are_over_are_let_go(tmp_path: Path):
+    body = """
+    import gc
+    import weakref
+
+    models = []
+    for fold in range(4):
+        model = make(0.6)
+        models.append(weakref.ref(model))
+        fit(model)
+    gc.collect()
+    assert [ref() is not None for ref in models] == [False, False, False, True]
+    """
+    assert len(gaps_of(written(tmp_path, body))) == 4
+
+
 def test_what_a_program_does_after_its_training_is_not_explained(tmp_path: Path):
     body = """
     model = make(0.6)

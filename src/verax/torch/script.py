@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -60,8 +61,7 @@ class Watching:
         self.reports: list[tuple[str, Gap]] = []
         self.troubles: list[str] = []
         self._printed = printed
-        self._known: set[int] = set()
-        self._kept: list[Module] = []  # so that an id is that of one model only
+        self._known: dict[int, weakref.ref[Module]] = {}  # by id: a module may define what it equals
         self._beside: list[Module] = []
         self._ledger: Ledger | None = None
         self._over: list[Ledger] = []
@@ -91,10 +91,10 @@ class Watching:
     def calls(self, module: Module) -> None:
         """A module is about to be called by the program, and not by another module."""
         self._close_those_over()
-        if id(module) in self._known or not torch.is_grad_enabled() or _fixed(module):
+        known = self._known.get(id(module))
+        if (known is not None and known() is module) or not torch.is_grad_enabled() or _fixed(module):
             return
-        self._known.add(id(module))
-        self._kept.append(module)
+        self._known[id(module)] = weakref.ref(module)
         if getattr(module, "_compiled_call_impl", None) is not None:
             self.troubles.append(f"{_name(module)}: it was compiled in place; torch.compile(model) can be listened to")
             return
@@ -123,7 +123,8 @@ class Watching:
         elif not ledger.calls:  # it was called, and is not what trains
             self._over.append(ledger)
             self._ledger = None
-            self._known -= {id(module) for module in self._beside}
+            for module in self._beside:
+                self._known.pop(id(module), None)
 
     def _close_those_over(self) -> None:
         """Not while an optimizer calls its hooks: a ledger has some among them."""
