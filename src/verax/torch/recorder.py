@@ -10,10 +10,11 @@ import torch
 import torch.overrides
 
 from verax.ledger.tally import Tally
+from verax.torch.leaves import Constant, Parameter, Ref, leaves, writes
 from verax.torch.losses import KNOWN, FunctionMode, LossMode, Seen
 from verax.torch.modes import flags_of
 from verax.torch.state import draws_now, others_now, preserved
-from verax.torch.tape import DRAWS, Constant, Node, Parameter, Recording, Ref, Tape, chain_of, leaves, scale_of
+from verax.torch.tape import DRAWS, Node, Recording, Tape, chain_of, scale_of
 from verax.watch import Epoch, Measured, Step
 
 __all__ = ["Recorder"]
@@ -154,6 +155,7 @@ class Recorder:
             if name != "detach":
                 return func(*args, **kwargs)
         draws = draws_now() if name in DRAWS else None
+        noted = self._as_it_was(name, args)
         seen = self._loss_rows(func, args, kwargs) if self._place is not None and func in KNOWN else None
         result = func(*args, **kwargs)
         if name == "__setitem__":
@@ -168,10 +170,24 @@ class Recorder:
             for arg in args:
                 if isinstance(arg, torch.Tensor) and arg.ndim == 0:
                     self._looked(arg)
-        self._tape.note(Node(func, args, kwargs, made, name, False, draws, _autocast()))
+        self._tape.note(Node(func, noted, kwargs, made, name, False, draws, _autocast()))
         if seen is not None and (ref := self._tape.ref(made[0])) is not None:
             self._own[id(made[0])] = (ref, *seen)
         return result
+
+    def _as_it_was(self, name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Arguments as they are before a call that writes over a batch: x /= 255, x[mask] = 0.
+
+        An optimizer writes into its tensors without gradients, between a step and the next call of the model.
+        """
+        if not writes(name) or not args or not isinstance(args[0], torch.Tensor) or args[0].requires_grad:
+            return args
+        if self._last is not None and not torch.is_grad_enabled():
+            return args
+        if not self._tape.from_outside(args[0]):
+            return args
+        with self.deaf(), torch.no_grad():
+            return (self._tape.written(args[0]), *args[1:])
 
     def _quietly(self, func: Any, args: Any, kwargs: Any) -> Any:
         with self.deaf():
