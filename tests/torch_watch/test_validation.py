@@ -407,6 +407,29 @@ def test_two_calls_of_the_model_in_a_step():
     assert recorder.training.values.mean() == pytest.approx(sum(losses) / 16, rel=1e-6)
 
 
+def test_a_loop_that_calls_parts_of_its_model():
+    """Parts are listened to from the first step on; the epoch after it is heard whole."""
+    model = nn.ModuleDict({"body": nn.Dropout(0.5), "head": linear()})
+    optimizer, train, validation = torch.optim.SGD(model.parameters(), lr=1e-4), batches(rows()), batches(rows())
+    with watch(model, F.mse_loss, optimizer) as ledger:
+        for _ in range(2):
+            model.train()
+            losses = []
+            for x, y in train:
+                optimizer.zero_grad()
+                loss = F.mse_loss(model["head"](model["body"](x)), y)
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.item())
+            model.eval()
+            with torch.no_grad():
+                val = [F.mse_loss(model["head"](model["body"](x)), y).item() for x, y in validation]
+    for given in (None, validation):
+        gap = ledger.explain(given)
+        same(gap, sum(losses) / 16, sum(val) / 16)
+        assert max(gap.by_cause(), key=lambda cause: abs(gap.by_cause()[cause])) is Cause.DROPOUT
+
+
 # ---- wrong ways ------------------------------------------------------------------------------------------------------
 
 
