@@ -560,6 +560,42 @@ def erased() -> Asked:
     return looped(model, rows(), rows(), step)
 
 
+def scaled_in_place(how: Callable[[Any], Any]) -> Callable[[], Asked]:
+    """Batches that the loops scale in place; dropout is the cause."""
+
+    def ask() -> Asked:
+        model = linear(nn.Dropout(0.5))
+
+        def loss(x: Any, y: Any) -> torch.Tensor:
+            return F.mse_loss(model(how(x)), y)
+
+        data, other = (TensorDataset(20 * x + 3, y) for x, y in (rows().tensors, rows().tensors))
+        return looped(model, data, other, loss, measure=loss)
+
+    return ask
+
+
+def divided(x: torch.Tensor) -> torch.Tensor:
+    x -= 3
+    x /= 20
+    return x
+
+
+def blanked() -> Asked:
+    """Columns of a batch set to 0 in place, which are to be told: half of what the model hears in validation."""
+    model = nn.Linear(8, 8)
+    with torch.no_grad():
+        model.weight.copy_(torch.eye(8))
+        model.bias.zero_()
+
+    def step(x: Any, y: Any) -> torch.Tensor:
+        target = x.clone()
+        x[torch.rand(x.shape) < 0.5] = 0.0
+        return F.mse_loss(model(x), target)
+
+    return looped(model, rows(), rows(), step, measure=lambda x, y: F.mse_loss(model(x), x))
+
+
 def mixed_up() -> Asked:
     """Rows mixed with others, and their targets not."""
     model = linear()
@@ -596,6 +632,9 @@ SCENARIOS = [
     Scenario("noise added by the loop", noisy_inputs, Cause.AUGMENTATION, -1),
     Scenario("columns erased by the loop", erased, Cause.AUGMENTATION, -1),
     Scenario("rows mixed by the loop", mixed_up, Cause.AUGMENTATION, -1),
+    Scenario("batches scaled in place", scaled_in_place(lambda x: x.sub_(3).div_(20)), Cause.DROPOUT, -1),
+    Scenario("batches divided in place", scaled_in_place(divided), Cause.DROPOUT, -1),
+    Scenario("columns blanked in place", blanked, Cause.AUGMENTATION, -1),
     Scenario("batches of two", lambda: fitted(linear(norm(0.01)), batches(standard(), 2), standard()),
              Cause.BATCH_STATISTICS, -1),
     Scenario("lagging averages", lambda: fitted(linear(norm(0.01)), standard(256, 4.0, 5.0), standard(256, 4.0, 5.0)),

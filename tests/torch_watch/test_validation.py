@@ -108,6 +108,18 @@ def test_the_same_rows_differ_by_nothing():
     assert gap.verdict.kind == "none"
 
 
+def test_rows_that_are_given_are_those_that_are_measured():
+    """Another loader than the one that was heard is measured, by the loss of the validation that was heard."""
+    train, validation = rows(), batches(rows())
+    model = linear(nn.Dropout(0.5))
+    ledger, number = trained(model, batches(train), validation=validation)
+    same(ledger.explain(validation), number, validated(model, F.mse_loss, validation))
+    gap = ledger.explain(batches(train))
+    same(gap, number, validated(model, F.mse_loss, batches(train)))
+    assert abs(gap.by_cause()[Cause.ROWS]) <= 1e-6
+    assert not gap.notes
+
+
 def test_what_was_heard_is_what_is_measured_again():
     """Nothing is random in it: what a loop was heard to show is what is measured afterwards, if averaged as there."""
     found = []
@@ -358,6 +370,66 @@ def test_steps_of_another_model_are_left_out():
     assert recorder.training.steps == 16
     assert recorder.training.values.mean() == pytest.approx(sum(losses) / 16, rel=1e-6)
     assert list(recorder.left_out.values()) == [16]
+
+
+def test_batches_that_the_loop_scales_in_place_are_measured_as_scaled():
+    """The loader gives them raw; what the loop did with its batches is done with those of validation."""
+    model, mse = linear(), nn.MSELoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
+    x, y = rows().tensors
+    raw = TensorDataset(20 * x + 3, y)
+    with watch(model, mse, optimizer) as ledger:
+        for a, b in batches(raw):
+            a -= 3
+            a.div_(20)
+            optimizer.zero_grad()
+            mse(model(a), b).backward()
+            optimizer.step()
+    for _ in range(2):
+        gap = ledger.explain(batches(raw))
+        assert gap.validation.value == pytest.approx(validated(model, mse, batches(TensorDataset(x, y))), rel=1e-4)
+        assert abs(gap.total) <= 1e-3
+    assert torch.equal(raw.tensors[0], 20 * x + 3)
+
+
+def test_two_calls_of_the_model_in_a_step():
+    """Pairs: neither call is taken for validation, in the first step either."""
+    model = linear(nn.Dropout(0.5))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
+    losses = []
+    with watch(model, None, optimizer) as ledger:
+        for x, _ in batches(rows()):
+            loss = F.mse_loss(model(x), x[:, :1]) + F.l1_loss(model(-x), x[:, :1])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    recorder = ledger._recorder
+    assert (recorder.training.steps, recorder.validation.steps) == (16, 0)
+    assert recorder.training.values.mean() == pytest.approx(sum(losses) / 16, rel=1e-6)
+
+
+def test_a_loop_that_calls_parts_of_its_model():
+    """Parts are listened to from the first step on; the epoch after it is heard whole."""
+    model = nn.ModuleDict({"body": nn.Dropout(0.5), "head": linear()})
+    optimizer, train, validation = torch.optim.SGD(model.parameters(), lr=1e-4), batches(rows()), batches(rows())
+    with watch(model, F.mse_loss, optimizer) as ledger:
+        for _ in range(2):
+            model.train()
+            losses = []
+            for x, y in train:
+                optimizer.zero_grad()
+                loss = F.mse_loss(model["head"](model["body"](x)), y)
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.item())
+            model.eval()
+            with torch.no_grad():
+                val = [F.mse_loss(model["head"](model["body"](x)), y).item() for x, y in validation]
+    for given in (None, validation):
+        gap = ledger.explain(given)
+        same(gap, sum(losses) / 16, sum(val) / 16)
+        assert max(gap.by_cause(), key=lambda cause: abs(gap.by_cause()[cause])) is Cause.DROPOUT
 
 
 # ---- wrong ways ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["Constant", "Parameter", "Ref", "leaves", "mapped"]
+__all__ = ["Constant", "Parameter", "Ref", "leaves", "mapped", "writes"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,25 @@ class Parameter:
     """A tensor that is trained: it is used with the value it has when the tape is run."""
 
     tensor: torch.Tensor
+
+
+def writes(name: str) -> bool:
+    """Whether a function of this name writes into its first argument.
+
+    >>> [writes(name) for name in ("div_", "__itruediv__", "__setitem__", "div", "__int__", "__invert__", "_amp_x_")]
+    [True, True, True, False, False, False, True]
+    """
+    if name.startswith("__"):
+        return name == "__setitem__" or name in _IN_PLACE
+    return name.endswith("_")
+
+
+_IN_PLACE = frozenset(
+    [
+        "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__idiv__", "__imod__", "__ipow__",
+        "__iand__", "__ior__", "__ixor__", "__ilshift__", "__irshift__",
+    ]
+)  # fmt: skip
 
 
 def leaves(structure: Any, kind: Any = torch.Tensor) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -11,7 +12,10 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset, SequentialSampler
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-__all__ = ["heard", "part_of", "read_again", "rows_of", "whole"]
+from verax.torch.leaves import leaves
+from verax.torch.tape import Recording
+
+__all__ = ["Loaded", "heard", "part_of", "read_again", "rows_of", "whole"]
 
 _LISTENERS: list[Any] = []
 _ITER, _NEXT = DataLoader.__iter__, _BaseDataLoaderIter.__next__
@@ -48,6 +52,35 @@ def heard(listener: Any) -> Iterator[None]:
         _LISTENERS.remove(listener)
         if not _LISTENERS:
             DataLoader.__iter__, _BaseDataLoaderIter.__next__ = _ITER, _NEXT
+
+
+class Loaded:
+    """Which tensors loaders gave lately: what a step takes besides was made where nothing can be heard."""
+
+    def __init__(self) -> None:
+        self._tensors: deque[set[Any]] = deque(maxlen=8)
+
+    def gave(self, batch: Any) -> None:
+        """A loader gave a batch."""
+        self._tensors.append({_place(tensor) for tensor in leaves(batch)})
+
+    def copied(self, tensor: torch.Tensor, copy: torch.Tensor) -> None:
+        """A tensor is written over by the loop; a copy stands for it."""
+        for some in self._tensors:
+            if _place(tensor) in some:
+                some.add(_place(copy))
+
+    def unseen(self, recording: Recording) -> str:
+        """A tensor of a step's batch that no loader gave, in words; "" where there is none, or no loader."""
+        for constant in recording.constants() if self._tensors else ():
+            tensor = constant.tensor
+            if tensor.shape[:1] == (recording.rows,) and not any(_place(tensor) in some for some in self._tensors):
+                return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+        return ""
+
+
+def _place(tensor: torch.Tensor) -> tuple[int, torch.Size]:
+    return tensor.data_ptr(), tensor.shape
 
 
 def rows_of(loader: Any) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,10 +11,12 @@ import torch.overrides
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from verax.ledger.tally import Tally
+from verax.torch.leaves import Constant, Parameter, Ref, leaves, writes
+from verax.torch.loaders import Loaded
 from verax.torch.losses import KNOWN, FunctionMode, LossMode, Seen
 from verax.torch.modes import bare, flags_of
 from verax.torch.state import draws_now, others_now, preserved
-from verax.torch.tape import DRAWS, Constant, Node, Parameter, Recording, Ref, Tape, chain_of, leaves, scale_of
+from verax.torch.tape import DRAWS, Node, Recording, Tape, chain_of, scale_of
 from verax.watch import Epoch, Measured, Step
 
 __all__ = ["Recorder"]
@@ -66,7 +67,7 @@ class Recorder:
         self._each = 0  # calls of the model in a training step; 0 until one has ended
         self._signatures: list[tuple[str, ...]] = []
         self._primary = 0
-        self._given: deque[set[Any]] = deque(maxlen=8)
+        self._loaded = Loaded()
         self._last: _Pending | None = None
         self._pass_of: dict[str, int] = {}
         self._iterations = 0
@@ -120,17 +121,7 @@ class Recorder:
     def gives(self, batch: Any) -> None:
         """A data loader gave a batch."""
         if not self._paused:
-            self._given.append({(t.data_ptr(), t.shape) for t in leaves(batch)})
-
-    def _unseen(self, recording: Recording) -> str:
-        """A tensor of the batch that no loader gave, in words: the loop made it where nothing can be heard."""
-        if not self._given:
-            return ""
-        for constant in recording.constants():
-            t = constant.tensor
-            if t.shape[:1] == (recording.rows,) and not any((t.data_ptr(), t.shape) in given for given in self._given):
-                return f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}"
-        return ""
+            self._loaded.gave(batch)
 
     def _steps(self, *_: Any) -> None:
         """An optimizer begins a step, which is a hundred functions of no interest."""
@@ -202,6 +193,7 @@ class Recorder:
             if name != "detach":
                 return func(*args, **kwargs)
         draws = draws_now() if name in DRAWS else None
+        noted = self._as_it_was(name, args)
         seen = self._loss_rows(func, args, kwargs) if self._place is not None and func in KNOWN else None
         result = func(*args, **kwargs)
         if name == "__setitem__":
@@ -216,10 +208,26 @@ class Recorder:
             for arg in args:
                 if isinstance(arg, torch.Tensor) and arg.ndim == 0:
                     self._looked(arg)
-        self._tape.note(Node(func, args, kwargs, made, name, False, draws, _autocast()))
+        self._tape.note(Node(func, noted, kwargs, made, name, False, draws, _autocast()))
         if seen is not None and (ref := self._tape.ref(made[0])) is not None:
             self._own[id(made[0])] = (ref, *seen)
         return result
+
+    def _as_it_was(self, name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Arguments as they are before a call that writes over a batch: x /= 255, x[mask] = 0.
+
+        An optimizer writes into its tensors without gradients, between a step and the next call of the model.
+        """
+        if not writes(name) or not args or not isinstance(args[0], torch.Tensor) or args[0].requires_grad:
+            return args
+        if self._last is not None and not torch.is_grad_enabled():
+            return args
+        if not self._tape.from_outside(args[0]):
+            return args
+        with self.deaf(), torch.no_grad():
+            copy = self._tape.written(args[0])
+        self._loaded.copied(args[0], copy)
+        return (copy, *args[1:])
 
     def _quietly(self, func: Any, args: Any, kwargs: Any) -> Any:
         self._paused += 1
@@ -277,7 +285,7 @@ class Recorder:
             self._forget()
             return
         recording.rows = self._tape.rows(recording.origin)
-        recording.unseen = self._unseen(recording) if ref is not None else ""
+        recording.unseen = self._loaded.unseen(recording) if ref is not None else ""
         self._each = max(self._each, self._pending, 1)
         if ref is not None and recording.signature not in self._signatures:
             recording.primary = self._primary_of(recording)
@@ -364,7 +372,7 @@ class Recorder:
         validation = self._validation_now()
         place = self._place if self._placed and self._asked == "validation" else validation.place()
         recording.rows = self._tape.rows(recording.origin)
-        recording.unseen = self._unseen(recording)
+        recording.unseen = self._loaded.unseen(recording)
         recording.flags, recording.others = self._flags, self._others
         step = _Pending(recording, tensor, tape, self._own, place)
         self._pending, self._placed, self._place, self._read = 0, False, None, []

@@ -13,10 +13,11 @@ import torch
 from verax.errors import DataError
 from verax.ledger.facts import Facts
 from verax.ledger.tally import Tally
+from verax.torch.leaves import Constant, Parameter, Ref, leaves, mapped, writes
 from verax.torch.losses import KNOWN, FunctionMode, LossMode
 from verax.torch.modes import Seer, bare, set_flags
 from verax.torch.state import draw, draw_others
-from verax.torch.tape import Constant, Node, Parameter, Recording, Ref, leaves, mapped, needed_by
+from verax.torch.tape import Node, Recording, needed_by
 from verax.watch import Measured, Step
 
 __all__ = ["Runner", "Source", "autocast_of", "dtype_of", "fitted", "handle_of", "plain_view", "run"]
@@ -86,9 +87,7 @@ def run(
             if node is None:  # as the factor of a gradient scaler
                 made.append([])
                 continue
-            inplace = not node.module and (
-                (node.name.endswith("_") and not node.name.startswith("__")) or node.name == "__setitem__"
-            )
+            inplace = not node.module and writes(node.name)
             args, kwargs = (mapped(given, lambda leaf, i=inplace: value(leaf, i)) for given in (node.args, node.kwargs))
             if node.draws is not None:
                 draw(node.draws if draws is None else draws + place)

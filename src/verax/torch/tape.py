@@ -191,6 +191,18 @@ class Tape:
         self.nodes: list[Node] = []
         self._maker: dict[int, Ref] = {}
         self._calls = 0
+        self._were: dict[int, tuple[torch.Tensor, int, torch.Tensor]] = {}
+
+    def from_outside(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor is a batch as it was given, or a slice of something that was."""
+        ref = self.ref(tensor)
+        return ref is None or self.nodes[ref.node].name == "__getitem__"
+
+    def written(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A copy of a tensor that is about to be written over, which stands for it in what was noted before."""
+        copy = tensor.detach().clone()
+        self._were.setdefault(id(tensor), (tensor, len(self.nodes), copy))
+        return copy
 
     def note(self, node: Node) -> None:
         """Add a call, if it gave back tensors."""
@@ -221,7 +233,7 @@ class Tape:
     def forget(self, upto: int | None = None) -> None:
         """Forget the first notes; all when None."""
         rest = [] if upto is None else self.nodes[upto:]
-        self.nodes, self._maker, self._calls = [], {}, 0
+        self.nodes, self._maker, self._calls, self._were = [], {}, 0, {}
         for node in rest:
             self.note(node)
 
@@ -238,6 +250,9 @@ class Tape:
         def cut(tensor: Any, at: int) -> Any:
             if not isinstance(tensor, torch.Tensor):
                 return tensor
+            was, until, copy = self._were.get(id(tensor), (None, 0, tensor))
+            if was is tensor and at < until:
+                tensor = copy
             ref = self._before(tensor, at)
             if ref is not None and ref.node in places:
                 return Ref(places[ref.node], ref.leaf)

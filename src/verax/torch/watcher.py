@@ -169,8 +169,9 @@ class Ledger:
         """Why the validation number is not the training number, cause by cause, for the last epoch.
 
         Args:
-            val_loader: Batches as the training loader gives them: a DataLoader, a list of batches, or tensors (one
-                batch). None where the loop ran its validation inside of the watch.
+            val_loader: Batches as the training loader gives them: a DataLoader, a list of batches, or tensors, which
+                are cut into batches. None where the loop ran its validation inside of the watch; what is given is
+                measured now, in evaluation mode, unless it is the loader that was heard.
             train: The training number as the loop printed it, or how it was averaged: "mean of batches" (when None),
                 "mean of batches by their rows", "last batch", "last 50 batches", "smoothed by 0.98", "sum of batches",
                 "sum of batches over their rows" (when None and the loss is a sum over rows).
@@ -211,11 +212,14 @@ class Ledger:
         recorder = self._recorder
         training = recorder.training
         heard_validation = recorder.validation if recorder.validation.steps and not recorder.stale else None
+        like = recorder.validation.kept[0].batch if recorder.validation.steps else _plain_part(training.kept[-1].batch)
+        if given is not None and given is not recorder.loaders.get("validation"):
+            heard_validation = None  # other rows than those that the loop measured
         for said in (train, validation):
             if isinstance(said, str):
                 check(said)
         step = training.kept[-1]
-        source = self._validation(loaders.get("validation"), given, heard_validation, step.batch)
+        source = self._validation(loaders.get("validation"), given, heard_validation, like)
         first = next(iter(source.steps()))
         buffers = [(buffer, buffer.detach().clone()) for buffer in self.model.buffers()]
         off = dict.fromkeys(flags_of(self.model), False)
@@ -286,14 +290,11 @@ class Ledger:
 
     # ---- where rows come from ----------------------------------------------------------------------------------------
 
-    def _validation(self, loader: Any, given: Any, heard_validation: Epoch | None, template: Recording) -> Source:
+    def _validation(self, loader: Any, given: Any, heard_validation: Epoch | None, like: Recording) -> Source:
         """The validation batches, to be read as often as is asked."""
-        if heard_validation is not None:
-            if len(heard_validation.kept) == heard_validation.steps or loader is None:
-                return Source(heard_validation.sample)
-            like = heard_validation.kept[0].batch
-        else:
-            like = _plain_part(template)
+        heard_now = heard_validation
+        if heard_now is not None and (len(heard_now.kept) == heard_now.steps or loader is None):
+            return Source(heard_now.sample)
         if loader is None:
             raise StateError(
                 "The gap of a watched loop was to be explained.",
@@ -301,7 +302,7 @@ class Ledger:
                 do="Run the validation loop inside of the watch, or give its loader: ledger.explain(val_loader).",
             )
         if given is not None and not hasattr(given, "__next__"):
-            loader = _as_batches(given, template.rows)
+            loader = _as_batches(given, like.rows)
         return Source(lambda: (fitted(like, batch, i) for i, batch in enumerate(read_again(loader))))
 
     def _wholes(
