@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING, Any
 from verax.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from verax.torch.lightning import LightningExplain
+    from verax.torch.trainer import TrainerExplain
     from verax.torch.watcher import Ledger, watch
 
-_NAMES = {"Ledger": "verax.torch.watcher", "watch": "verax.torch.watcher"}
+_NAMES = {
+    "Ledger": "verax.torch.watcher",
+    "LightningExplain": "verax.torch.lightning",
+    "TrainerExplain": "verax.torch.trainer",
+    "watch": "verax.torch.watcher",
+}
 
-__all__ = ["Ledger", "watch"]
+__all__ = ["Ledger", "LightningExplain", "TrainerExplain", "watch"]
 
 
 def __getattr__(name: str) -> Any:

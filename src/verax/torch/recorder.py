@@ -11,7 +11,7 @@ import torch.overrides
 
 from verax.ledger.tally import Tally
 from verax.torch.losses import KNOWN, FunctionMode, LossMode, Seen
-from verax.torch.modes import bare, flags_of
+from verax.torch.modes import bare, flags_of, judges
 from verax.torch.state import draws_now, others_now
 from verax.torch.tape import DRAWS, Constant, Node, Parameter, Recording, Ref, Tape, chain_of, leaves, scale_of
 from verax.watch import Epoch, Measured, Step
@@ -20,6 +20,7 @@ __all__ = ["Recorder"]
 
 #: Calls by which a loop looks at a number.
 _READ = frozenset({"item", "detach", "__float__", "tolist", "cpu", "numpy", "__format__"})
+_COPIES = frozenset({"clone", "squeeze", "mean"})
 _DEVICES = ("cpu", "cuda")
 
 
@@ -61,6 +62,8 @@ class Recorder:
         self._last: _Pending | None = None
         self._pass_of: dict[str, tuple[int, int]] = {}
         self._iterations = 0
+        self.scale = 1.0  # what the loop multiplies its losses with where it shows them
+        self.undivided = False  # whether what a loss is divided by before ``backward`` is for accumulation alone
 
     # ---- on and off --------------------------------------------------------------------------------------------------
 
@@ -92,6 +95,14 @@ class Recorder:
     def _hook(self, module: torch.nn.Module) -> None:
         self._handles.append(module.register_forward_pre_hook(self._enters, with_kwargs=True, prepend=True))
         self._handles.append(module.register_forward_hook(self._leaves, with_kwargs=True, always_call=True))
+
+    def spread(self) -> None:
+        """The loop calls parts of the model: listen to these, but for losses and metrics among them."""
+        if not self._spread:
+            self._spread = True
+            for part in list(self.model.modules())[1:]:
+                if part is not self.loss_fn and not judges(part):
+                    self._hook(part)
 
     # ---- what is heard -----------------------------------------------------------------------------------------------
 
@@ -197,7 +208,9 @@ class Recorder:
             return None  # the loop's own call says what is wrong with it
 
     def _looked(self, tensor: torch.Tensor) -> None:
-        """The loop looks at a number: is it the loss of the step?"""
+        """The loop looks at a number, or at a copy of it: is it the loss of the step?"""
+        while (ref := self._tape.ref(tensor)) is not None and (node := self._tape.nodes[ref.node]).name in _COPIES:
+            tensor = node.args[0]
         if self._last is not None and self._last.looked(tensor):
             return
         if self._tape.ref(tensor) is not None:
@@ -220,15 +233,13 @@ class Recorder:
             recording = tape.record(ref)
         if ref is not None and not any(node.module for node in recording.nodes):
             if not self._spread and self._of_the_model(recording):
-                self._spread = True  # the loop calls parts of the model: listen to these from now on
-                for part in list(self.model.modules())[1:]:
-                    self._hook(part)
+                self.spread()
                 self._forget()
                 return
             if not self._of_the_model(recording):
                 self._forget()
                 return  # another model's step
-        recording.rows = self._tape.rows(recording.origin)
+        recording.rows, recording.scale = self._tape.rows(recording.origin), self.scale
         self._each = max(1, sum(node.module for node in recording.nodes))
         if ref is not None and recording.signature not in self._signatures:
             recording.primary = self._primary_of(recording)
@@ -238,7 +249,7 @@ class Recorder:
         place = self._place if self._placed else self.training.place()
         if place is not None:
             recording.flags, recording.others = self._flags, self._others
-        self._last = _Pending(recording, loss, tape, self._own, place)
+        self._last = _Pending(recording, loss, tape, self._own, place, self.undivided)
         for tensor in self._read:
             self._last.looked(tensor)
         self._forget()
@@ -364,9 +375,10 @@ class _Pending:
         tape: Tape,
         own: Mapping[int, tuple[Ref, Seen, Seen]],
         place: int | None,
+        undivided: bool = False,
     ):
-        self.recording, self.place = recording, place
-        self._shown: Ref | None = None
+        self.recording, self.place, self._undivided = recording, place, undivided
+        self._looked: list[Ref] = []
         self._tensors: dict[Ref, torch.Tensor] = {recording.loss: loss}
         if recording.nodes:
             refs = [*chain_of(recording.nodes, recording.loss), *(t.ref for t in recording.terms)]
@@ -377,17 +389,23 @@ class _Pending:
     def looked(self, tensor: torch.Tensor) -> bool:
         """The loop looks at a number: whether it is one of the step's."""
         ref = next((r for r, t in self._tensors.items() if t is tensor), None)
-        self._shown = self._shown or ref
+        self._looked += [ref] if ref is not None else []
         return ref is not None
+
+    def _shown(self) -> Ref:
+        """What the loop looked at first; where it looked at nothing the loss, without a gradient scaler's factor."""
+        recording = self.recording
+        chain = chain_of(recording.nodes, recording.loss) if recording.nodes else [recording.loss]
+        own = next((r for r in chain if not recording.nodes or not scale_of(recording.nodes, r)), chain[-1])
+        if self._undivided and own is not chain[-1] and recording.nodes[own.node].name.strip("_") == "truediv":
+            divided, own = own, chain[chain.index(own) + 1]
+            self._looked = [own] if own in self._looked else [r for r in self._looked if r != divided]
+        return next(iter(self._looked), own)
 
     def count(self, epoch: Epoch) -> None:
         """Add the step to its pass."""
         recording = self.recording
-        shown = self._shown
-        if shown is None:  # nothing was looked at: the loss, without a gradient scaler's factor
-            chain = chain_of(recording.nodes, recording.loss) if recording.nodes else [recording.loss]
-            shown = next((r for r in chain if not recording.nodes or not scale_of(recording.nodes, r)), chain[-1])
-        recording.shown = shown
+        recording.shown = shown = self._shown()
         step = Step(epoch.steps, recording)
         penalty: Any = 0.0
         if recording.nodes:
@@ -397,7 +415,9 @@ class _Pending:
                 rows = (recording.rows,)
                 step.size = sum(c.tensor.nbytes for c in recording.constants() if c.tensor.shape[:1] == rows)
                 step.own = self._measured(penalty)
-        epoch.add(step, self._tensors[shown].detach(), recording.rows, penalty, place=self.place)
+        value = self._tensors[shown].detach()
+        epoch.add(step, value * recording.scale if recording.scale != 1 else value, recording.rows, penalty,
+                  place=self.place)  # fmt: skip
 
     def _measured(self, penalty: Any) -> dict[str, Measured]:
         """What the step's known loss came to, row by row: "trained" and "plain"."""

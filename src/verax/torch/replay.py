@@ -15,7 +15,7 @@ from verax.ledger.facts import Facts
 from verax.ledger.tally import Tally
 from verax.torch.losses import KNOWN, FunctionMode, LossMode
 from verax.torch.modes import Seer, bare, set_flags
-from verax.torch.state import draw, draw_others
+from verax.torch.state import draw, draw_others, version_of
 from verax.torch.tape import Constant, Node, Parameter, Recording, Ref, leaves, mapped
 from verax.watch import Measured, Step
 
@@ -140,7 +140,7 @@ def fitted(template: Recording, batch: Any, number: int) -> Step:
     def put(leaf: Any) -> Any:
         if isinstance(leaf, Constant) and id(leaf.tensor) in places:
             tensor = places[id(leaf.tensor)]
-            return Constant(tensor, tensor._version)
+            return Constant(tensor, version_of(tensor))
         return leaf
 
     def sized(node: Node) -> Node:

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from verax.torch.state import version_of
+
 __all__ = [
     "DRAWS",
     "Constant",
@@ -88,7 +90,7 @@ class Constant:
     @property
     def changed(self) -> bool:
         """Whether it has been written over since."""
-        return self.tensor._version != self.version
+        return version_of(self.tensor) != self.version
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ class Recording:
         others: The state of numpy's and Python's random generators as it began; None where it was not noted.
         origin: The place on the tape of each call.
         primary: Which of the summands that the model's output is in is meant by "the loss".
+        scale: What the loop multiplies it with where it shows it.
     """
 
     nodes: list[Node]
@@ -162,11 +165,12 @@ class Recording:
     others: Any = None
     origin: Sequence[int] = ()
     primary: int = 0
+    scale: float = 1.0
 
     @property
     def terms(self) -> list[Term]:
         """The summands of what was shown."""
-        return terms_of(self.nodes, self.shown)
+        return terms_of(self.nodes, self.shown, self.scale)
 
     @property
     def signature(self) -> tuple[str, ...]:
@@ -264,7 +268,7 @@ class Tape:
                 broken.append(
                     f"{self.nodes[at].name} takes a tensor that was made by {tensor.grad_fn.name()} out of sight"
                 )
-            return Constant(tensor.detach(), tensor._version)
+            return Constant(tensor.detach(), version_of(tensor))
 
         nodes = [_with(self.nodes[old], lambda leaf, at=old: cut(leaf, at)) for old in wanted]
         ref = Ref(places[loss.node], loss.leaf)

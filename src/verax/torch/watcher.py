@@ -57,7 +57,13 @@ class Ledger:
 
     Attributes:
         gaps: The gaps that were asked for, in order.
+        names: What the two numbers are called.
+        at: Whose weights the model has at the end of a pass, in words; "" for those of the end of the epoch.
     """
+
+    names = ("loss", "val_loss")
+    at = ""
+    _hears: type[Recorder] = Recorder
 
     def __init__(self, model: torch.nn.Module, loss_fn: Any, optimizer: Any, *, batches: int, memory: int):
         if not isinstance(model, torch.nn.Module):
@@ -71,7 +77,7 @@ class Ledger:
         self.gaps: list[Gap] = []
         self.epochs = 0
         self._buffers: dict[str, torch.Tensor] = {}
-        self._recorder = Recorder(model, loss_fn, lambda: Epoch(batches, memory, _read), self._begins)
+        self._recorder = self._hears(model, loss_fn, lambda: Epoch(batches, memory, _read), self._begins)
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(heard(self._recorder))
         self._recorder.start()
@@ -183,7 +189,7 @@ class Ledger:
         gap = probe.gap()
         notes = [*told, *also, *notes_of(self.model, self.optimizer, found, probe, gap, self._buffers)]
         if recorder.stale and recorder.validation.steps:
-            notes.append("Steps trained after the last validation that was heard: val_loss is measured anew.")
+            notes.append(f"Steps trained after the last validation that was heard: {self.names[1]} is measured anew.")
         return replace(gap, notes=(*gap.notes, *notes))
 
     def _start(
@@ -197,14 +203,14 @@ class Ledger:
         of = rows_of(loader) if readable else None
         which = Rows("training rows", count, of if of is not None and of > count else count)
         facts = found.training.facts("each step's own", "as drawn", average, which)
-        return End("loss", facts, values, rows, penalties), [told] if told else []
+        return End(self.names[0], facts, values, rows, penalties), [told] if told else []
 
     def _end(
         self, found: Findings, runner: Runner, source: Source, heard_validation: Epoch | None,
         loaders: Mapping[str, Any], said: float | str | None,
     ) -> tuple[End, list[str]]:  # fmt: skip
         """The validation number: as it was heard, or measured now, every row alike."""
-        side, params = found.validation, f"the end of epoch {self.epochs}"
+        side, params = found.validation, self.at or f"the end of epoch {self.epochs}"
         part = part_of(loaders.get("validation"))
         if heard_validation is not None:
             values, rows, shares = heard_validation.values, heard_validation.rows, None
@@ -224,7 +230,7 @@ class Ledger:
         which = Rows("validation rows", count, rows_of(loaders["validation"]) if part else count, part)
         facts = side.facts(params, "fresh", average, which)
         rows = rows if shares is None else shares
-        return End("val_loss", facts, values, rows, penalties), [told] if told else []
+        return End(self.names[1], facts, values, rows, penalties), [told] if told else []
 
     # ---- where rows come from ----------------------------------------------------------------------------------------
 
