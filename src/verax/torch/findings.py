@@ -46,6 +46,11 @@ class Side:
     dtype: str = "float32"
     penalties: bool = False
 
+    @property
+    def whole_step(self) -> bool:
+        """Whether its loss is a sum that is divided by the tokens of all batches of a step."""
+        return bool(self.recording.items) and self.recording.scale != 1.0 and self.loss is not None
+
     def facts(self, params: str, draws: str, average: str, rows: Rows) -> Facts:
         """What its number measured."""
         return Facts(
@@ -125,7 +130,7 @@ def _main(side: Side, mode: LossMode, shown: float) -> list[Seen]:
     if len(side.recording.data) == 1 and len(mode.seen) == 1:
         return mode.seen
     (value,) = run(side.recording, [main.ref], draws=_SEED)
-    return [s for s in mode.seen if math.isclose(s.value, float(value), rel_tol=1e-4)][:1]
+    return [s for s in mode.seen if s.gives(float(value), side.recording.items)][:1]
 
 
 def _custom(model: torch.nn.Module, layers: Layers, side: Side, known: set[str]) -> list[str]:
@@ -150,7 +155,9 @@ def _objective(side: Side) -> str:
     data = side.recording.data
     if len(data) > 1:
         words.append(f"{len(data) - 1} more term{'s' if len(data) > 2 else ''}")
-    if data and (c := data[0].coefficient) != 1.0 and c:
+    if side.whole_step:
+        words.append("by the tokens of a whole step")
+    if data and (c := data[0].coefficient / side.recording.scale) != 1.0 and c:
         by = 1.0 / c
         words.append(f"divided by {by:g}" if by > 1 and math.isclose(by, round(by), rel_tol=1e-6) else f"times {c:g}")
     return ", ".join(words) or "plain"

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from verax.errors import InputError
 from verax.ledger.chain import Gap
-from verax.torch.told import ToldLedger, asked
+from verax.torch.told import ToldLedger, asked, digits
 
 __all__ = ["LightningExplain"]
 
@@ -115,9 +115,9 @@ class LightningExplain(_base()):
         """Training is over."""
         ledger = self._ledger
         try:
-            loaders = _loaders(trainer)
             if ledger is not None and self.explain == "end" and ledger.recorder.training.steps:
-                if ledger.recorder.validation.steps or loaders["validation"] is not None:
+                heard, loader = ledger.recorder.validation.steps, _loaders(trainer)["validation"]
+                if heard or loader is not None:
                     self._tell(trainer)
         finally:
             self._close()
@@ -162,7 +162,7 @@ def _said(logged: dict[str, Any], name: str | None, usual: tuple[str, ...]) -> f
             do="Log it: self.log(name, loss, on_epoch=True).",
         )
     found = name if name is not None else next((each for each in usual if each in logged), None)
-    return None if found is None else float(logged[found])
+    return None if found is None else digits(float(logged[found]))
 
 
 def _loaders(trainer: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,6 +71,22 @@ class Seen:
     ignored: int | None = None
     reduction: str = "mean"
     ignores: int | None = None
+
+    def gives(self, value: float, items: float | None = None) -> bool:
+        """Whether a number is this loss: as it was computed, as its mean, or its sum divided by a number of tokens."""
+        return (
+            _near(self.value, value)
+            or (self.reduction == "sum" and _near(self.sums.mean, value))
+            or (self.reduction == "sum" and bool(items) and _near(self.value / (items or 1.0), value))
+        )
+
+    def summed(self, value: float) -> bool:
+        """Whether a number is not the loss as it was computed, but its sum divided by something."""
+        return self.reduction == "sum" and not _near(self.value, value)
+
+
+def _near(one: float, two: float) -> bool:
+    return math.isclose(one, two, rel_tol=1e-4, abs_tol=1e-7)
 
 
 @functools.cache

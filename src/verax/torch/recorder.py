@@ -13,7 +13,19 @@ from verax.ledger.tally import Tally
 from verax.torch.losses import KNOWN, FunctionMode, LossMode, Seen
 from verax.torch.modes import bare, flags_of, judges
 from verax.torch.state import draws_now, others_now
-from verax.torch.tape import DRAWS, Constant, Node, Parameter, Recording, Ref, Tape, chain_of, leaves, scale_of
+from verax.torch.tape import (
+    DRAWS,
+    Constant,
+    Node,
+    Parameter,
+    Recording,
+    Ref,
+    Tape,
+    chain_of,
+    leaves,
+    scale_of,
+    signature_of,
+)
 from verax.watch import Epoch, Measured, Step
 
 __all__ = ["Recorder"]
@@ -281,7 +293,7 @@ class Recorder:
         main = recording.main
         if main is not None:
             nodes, _ = recording.cut(main.ref)
-            self._signatures.append(tuple("model" if node.module else node.name for node in nodes))
+            self._signatures.append(signature_of(nodes))
         self._signatures.append(recording.signature)
 
     def _forget(self) -> None:
@@ -397,8 +409,9 @@ class _Pending:
         recording = self.recording
         chain = chain_of(recording.nodes, recording.loss) if recording.nodes else [recording.loss]
         own = next((r for r in chain if not recording.nodes or not scale_of(recording.nodes, r)), chain[-1])
-        if self._undivided and own is not chain[-1] and recording.nodes[own.node].name.strip("_") == "truediv":
+        if self._undivided and own is not chain[-1] and recording.divided(own):
             divided, own = own, chain[chain.index(own) + 1]
+            recording.scale = 1.0
             self._looked = [own] if own in self._looked else [r for r in self._looked if r != divided]
         return next(iter(self._looked), own)
 

@@ -289,14 +289,17 @@ class Runner:
         data = [(t.coefficient, float(v)) for t, v in zip(terms, values, strict=True) if t.kind == "data"]
         penalty = math.fsum(t.coefficient * float(v) for t, v in zip(terms, values, strict=True) if t.kind == "penalty")
         main = data[0][1] if data else 0.0
-        value = main if plain else math.fsum(c * v for c, v in data)
+        value = main * recording.scale if plain else math.fsum(c * v for c, v in data)
         penalties = {"penalties": penalty}
-        seen = next((s for s in losses.seen if math.isclose(s.value, main, rel_tol=1e-4, abs_tol=1e-7)), None)
+        seen = next((s for s in losses.seen if s.gives(main, recording.items)), None)
         if seen is None or not data:
             return Measured.whole(value, recording.rows, None, penalties)
         if not plain and len(data) > 1:
             return Measured.whole(value, recording.rows, seen.sums.weight, penalties)
-        c, s = (1.0 if plain else data[0][0]), seen.sums
+        c, s = (recording.scale if plain else data[0][0]), seen.sums
+        if seen.summed(main):  # divided by what the whole step counts: plainly, by what it counts itself
+            value = s.mean if plain else value
+            c = value / s.mean if s.mean else 1.0
         sums = Tally(s.sum * c, s.weight, s.sumsq * c * c, s.cross * c, s.weightsq, s.rows)
         return Measured(value, recording.rows, sums, penalties)
 

@@ -28,6 +28,7 @@ __all__ = [
     "leaves",
     "mapped",
     "scale_of",
+    "signature_of",
     "terms_of",
 ]
 
@@ -174,8 +175,19 @@ class Recording:
 
     @property
     def signature(self) -> tuple[str, ...]:
-        """The names of the calls: equal for two steps of one loop."""
-        return tuple("model" if node.module else node.name for node in self.nodes)
+        """The names of the calls from the model on: equal for two steps of one loop, however batches are prepared."""
+        return signature_of(self.nodes)
+
+    @property
+    def items(self) -> float | None:
+        """Of how many tokens the model was told that a whole step has, by which it divides a sum; None for no such."""
+        given = (node.kwargs.get("num_items_in_batch") for node in self.nodes if node.module)
+        return next((_plain_number(n) for n in given if n is not None), None)
+
+    def divided(self, ref: Ref) -> bool:
+        """Whether a tensor is another one divided by a plain number."""
+        node = self.nodes[ref.node]
+        return not node.module and node.name.strip("_") == "truediv" and isinstance(node.args[1], (int, float))
 
     def constants(self) -> list[Constant]:
         """What came from outside, in the order in which it is first used; each once."""
@@ -324,6 +336,15 @@ class Tape:
             for leaf, tensor in enumerate(self.nodes[place].made or ()):
                 if tensor.ndim == 0 and tensor.is_floating_point():
                     yield Ref(place, leaf), tensor
+
+
+def signature_of(nodes: Sequence[Node]) -> tuple[str, ...]:
+    """The names of the calls that the model's output is in."""
+    after: set[int] = set()
+    for place, node in enumerate(nodes):
+        if node.module or any(ref.node in after for ref in leaves((node.args, node.kwargs), Ref)):
+            after.add(place)
+    return tuple("model" if nodes[place].module else nodes[place].name for place in sorted(after))
 
 
 def _needed(nodes: Sequence[Node], last: int) -> list[int]:

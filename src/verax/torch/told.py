@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from verax.torch.recorder import Recorder
 from verax.torch.watcher import Ledger
 from verax.watch import Epoch
 
-__all__ = ["ToldLedger", "ToldRecorder", "asked"]
+__all__ = ["ToldLedger", "ToldRecorder", "asked", "digits"]
 
 
 def asked(explain: str) -> str:
@@ -41,6 +41,15 @@ class ToldRecorder(Recorder):
     """
 
     phase = "either"
+    #: Whether the loop has ended without a word, as an exception ends it; and what is to be done then.
+    over: Callable[[], bool] | None = None
+    leave: Callable[[], None] | None = None
+    _redirected: list[bool]
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._redirected = []
+        super().start()
 
     def begin(self, *passes: str, phase: str) -> None:
         """Passes begin.
@@ -50,7 +59,8 @@ class ToldRecorder(Recorder):
             phase: What is under way from now on.
         """
         self.settle()
-        self.phase = phase
+        self._forget()
+        self.phase, self._redirected = phase, []
         if "training" in passes:
             self.training = self._make()
             self._begins("training")
@@ -63,6 +73,31 @@ class ToldRecorder(Recorder):
         if self.phase == "training":
             self._forget()  # what was called in a step and led to no ``backward``
         super().settle()
+
+    def _enters(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        # Lightning runs a whole training_step inside of a call of the module, so that what wraps it is run as well.
+        if self.over is not None and self.leave is not None and self.over():
+            self.leave()
+        redirected = getattr(vars(module).get("forward"), "__name__", "") == "wrapped_forward"
+        self._redirected.append(redirected)
+        if not redirected:
+            super()._enters(module, args, kwargs)
+
+    def _leaves(self, module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if not (self._redirected.pop() if self._redirected else False):
+            super()._leaves(module, args, kwargs, output)
+
+    def _called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not self._paused and self.over is not None and self.over():
+            return func(*args, **kwargs)
+        return super()._called(func, args, kwargs)
+
+    def iterates(self, loader: Any) -> None:
+        """A data loader begins to give its batches."""
+        if self.over is not None and self.leave is not None and self.over():
+            self.leave()
+        else:
+            super().iterates(loader)
 
     def _trains(self) -> bool:
         return self.phase == "training" or (self.phase == "either" and super()._trains())
@@ -111,9 +146,13 @@ class ToldLedger(Ledger):
             train, validation: As in ``explain``.
         """
         self.recorder.loaders = {name: loader for name, loader in loaders.items() if loader is not None}
-        return self.explain(train=_digits(train), validation=_digits(validation))
+        return self.explain(train=train, validation=validation)
 
 
-def _digits(said: float | str | None) -> float | str | None:
-    """A number that a library summed in single precision, in as many digits as it has."""
-    return float(f"{said:.5g}") if isinstance(said, float) else said
+def digits(number: float) -> float:
+    """A number that a library summed in single precision, in as many digits as it has.
+
+    >>> digits(0.123456789)
+    0.12346
+    """
+    return float(f"{number:.5g}")

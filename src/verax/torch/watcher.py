@@ -12,7 +12,7 @@ import torch
 
 from verax.errors import InputError, StateError
 from verax.ledger.chain import Gap
-from verax.ledger.facts import Rows
+from verax.ledger.facts import Facts, Rows
 from verax.ledger.path import PLAIN_AVERAGE
 from verax.torch.findings import Findings, Side, find
 from verax.torch.loaders import generators_of, heard, part_of, read_again, rows_of, whole
@@ -61,7 +61,7 @@ class Ledger:
         at: Whose weights the model has at the end of a pass, in words; "" for those of the end of the epoch.
     """
 
-    names = ("loss", "val_loss")
+    names: tuple[str, str] = ("loss", "val_loss")
     at = ""
     _hears: type[Recorder] = Recorder
 
@@ -170,7 +170,7 @@ class Ledger:
         for said in (train, validation):
             if isinstance(said, str):
                 check(said)
-        step = training.kept[-1]
+        step = max(reversed(training.kept), key=lambda s: s.batch.scale)
         source = self._validation(loaders.get("validation"), given, heard_validation, step.batch)
         first = next(iter(source.steps()))
         buffers = [(buffer, buffer.detach().clone()) for buffer in self.model.buffers()]
@@ -184,7 +184,7 @@ class Ledger:
         runner = Runner(self.model, flags, sources, found.autocasts, found.ignore, buffers)
         start, told = self._start(found, training, loaders, train, ("training rows", True) in sources)
         end, also = self._end(found, runner, source, heard_validation, loaders, validation)
-        _name(training, start.facts.objective, found.training)
+        _name(training, start.facts, found.training, runner)
         probe = LoopProbe(runner, training, start, end, ADVICE)
         gap = probe.gap()
         notes = [*told, *also, *notes_of(self.model, self.optimizer, found, probe, gap, self._buffers)]
@@ -282,7 +282,10 @@ def _plain_part(recording: Recording) -> Recording:
     if main is None or recording.broken:
         return recording
     nodes, ref = recording.cut(main.ref)
-    return replace(recording, nodes=nodes, loss=ref, shown=ref, primary=0)
+    for node in nodes:
+        if node.module and "num_items_in_batch" in node.kwargs:  # those of a training step
+            node.kwargs = {name: value for name, value in node.kwargs.items() if name != "num_items_in_batch"}
+    return replace(recording, nodes=nodes, loss=ref, shown=ref, primary=0, scale=1.0)
 
 
 def _as_batches(given: Any, rows: int) -> Any:
@@ -295,9 +298,18 @@ def _as_batches(given: Any, rows: int) -> Any:
     return given
 
 
-def _name(training: Epoch, objective: str, side: Side) -> None:
+def _name(training: Epoch, facts: Facts, side: Side, runner: Runner) -> None:
     """Give what the steps measured as they ran the names that the facts use."""
-    data = side.recording.data
+    data, objective = side.recording.data, facts.objective
+    if side.whole_step:
+        steps = training.sample(latest=True)
+        plain = runner.run(facts.but(objective="plain"), steps, None)
+        for step, again, whole in zip(steps, plain, list(runner.run(facts, steps, None)), strict=True):
+            by = again.value / whole.value if whole.value else 1.0
+            step.own = {
+                "plain": Measured.whole(float(training.values[step.number]) * by, again.rows, again.sums.weight)
+            }
+        return
     scaled = objective != "plain" and len(data) == 1 and not (side.loss is not None and side.loss.smoothing)
     for step in {id(s): s for s in training.sample(latest=True)}.values():
         own = step.own
@@ -305,5 +317,6 @@ def _name(training: Epoch, objective: str, side: Side) -> None:
         if objective != "plain" and "plain" in own:
             step.own["plain"] = own["plain"]
         elif scaled:
-            value = (float(training.values[step.number]) - float(training.penalties[step.number])) / data[0].coefficient
+            value = float(training.values[step.number]) - float(training.penalties[step.number])
+            value *= step.batch.scale / data[0].coefficient
             step.own["plain"] = Measured.whole(value, step.batch.rows)
