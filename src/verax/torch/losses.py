@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from verax.ledger.tally import Tally
 
-__all__ = ["KNOWN", "LossMode", "Seen"]
+__all__ = ["KNOWN", "LossMode", "Seen", "seen_as", "weighted"]
 
 #: Losses with a ``reduction``, whose values before it are one for each row (or token, or element).
 KNOWN: Mapping[Any, str] = {
@@ -72,17 +72,20 @@ class Seen:
     reduction: str = "mean"
     ignores: int | None = None
 
-    def gives(self, value: float, items: float | None = None) -> bool:
-        """Whether a number is this loss: as it was computed, as its mean, or its sum divided by a number of tokens."""
-        return (
-            _near(self.value, value)
-            or (self.reduction == "sum" and _near(self.sums.mean, value))
-            or (self.reduction == "sum" and bool(items) and _near(self.value / (items or 1.0), value))
-        )
-
     def summed(self, value: float) -> bool:
         """Whether a number is not the loss as it was computed, but its sum divided by something."""
         return self.reduction == "sum" and not _near(self.value, value)
+
+
+def seen_as(value: float, seen: Sequence[Seen]) -> Seen | None:
+    """Which loss a number is: the one of this value; or the only one where that is a sum, divided by a count."""
+    alone = seen[0] if len(seen) == 1 and seen[0].reduction == "sum" else None
+    return next((s for s in seen if _near(s.value, value)), alone)
+
+
+def weighted(sums: Tally, by: float) -> Tally:
+    """The same sums with each weight multiplied."""
+    return Tally(sums.sum, sums.weight * by, sums.sumsq, sums.cross * by, sums.weightsq * by * by, sums.rows)
 
 
 def _near(one: float, two: float) -> bool:

@@ -314,15 +314,14 @@ class Recorder:
 
     def _close_measuring(self) -> None:
         """Calls of the model ended without ``backward``: if there is a loss, it was measured."""
-        tape, found = self._tape, None
+        tape, found, longest = self._tape, None, 0
         for ref, tensor in tape.scalars():
             if not any(node.module for node in tape.nodes[: ref.node + 1]):
                 continue
             recording = tape.record(ref)
-            if recording.signature in self._signatures:
-                found = ref, tensor, recording
-                break
-            if found is None and tape.nodes[ref.node].call in KNOWN and any(n.module for n in recording.nodes):
+            if recording.signature in self._signatures and len(recording.signature) > longest:
+                found, longest = (ref, tensor, recording), len(recording.signature)
+            elif found is None and tape.nodes[ref.node].call in KNOWN and any(n.module for n in recording.nodes):
                 found = ref, tensor, recording
         if found is None:
             if not self._grad:

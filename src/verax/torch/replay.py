@@ -13,7 +13,7 @@ import torch
 from verax.errors import DataError
 from verax.ledger.facts import Facts
 from verax.ledger.tally import Tally
-from verax.torch.losses import KNOWN, FunctionMode, LossMode
+from verax.torch.losses import KNOWN, FunctionMode, LossMode, seen_as, weighted
 from verax.torch.modes import Seer, bare, set_flags
 from verax.torch.state import draw, draw_others, version_of
 from verax.torch.tape import Constant, Node, Parameter, Recording, Ref, leaves, mapped
@@ -289,17 +289,18 @@ class Runner:
         data = [(t.coefficient, float(v)) for t, v in zip(terms, values, strict=True) if t.kind == "data"]
         penalty = math.fsum(t.coefficient * float(v) for t, v in zip(terms, values, strict=True) if t.kind == "penalty")
         main = data[0][1] if data else 0.0
-        value = main * recording.scale if plain else math.fsum(c * v for c, v in data)
+        seen = seen_as(main, losses.seen)
+        scale = recording.scale if recording.counted or (seen is not None and seen.summed(main)) else 1.0
+        value = main * scale if plain else math.fsum(c * v for c, v in data)
         penalties = {"penalties": penalty}
-        seen = next((s for s in losses.seen if s.gives(main, recording.items)), None)
         if seen is None or not data:
             return Measured.whole(value, recording.rows, None, penalties)
         if not plain and len(data) > 1:
             return Measured.whole(value, recording.rows, seen.sums.weight, penalties)
-        c, s = (recording.scale if plain else data[0][0]), seen.sums
-        if seen.summed(main):  # divided by what the whole step counts: plainly, by what it counts itself
-            value = s.mean if plain else value
-            c = value / s.mean if s.mean else 1.0
+        c, s = (scale if plain else data[0][0]), seen.sums
+        if seen.summed(main) and value:  # a sum, divided by a count of the program's own
+            by = s.sum / value / s.weight
+            return Measured(value, recording.rows, weighted(s, by), penalties)
         sums = Tally(s.sum * c, s.weight, s.sumsq * c * c, s.cross * c, s.weightsq, s.rows)
         return Measured(value, recording.rows, sums, penalties)
 

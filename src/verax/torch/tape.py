@@ -179,10 +179,11 @@ class Recording:
         return signature_of(self.nodes)
 
     @property
-    def items(self) -> float | None:
-        """Of how many tokens the model was told that a whole step has, by which it divides a sum; None for no such."""
-        given = (node.kwargs.get("num_items_in_batch") for node in self.nodes if node.module)
-        return next((_plain_number(n) for n in given if n is not None), None)
+    def counted(self) -> bool:
+        """Whether the loss is divided by a count that came from outside: of what a whole step has, not this batch."""
+        main = self.main
+        nodes = [node for node in self.cut(main.ref)[0] if not node.module] if main is not None else []
+        return any(c.tensor.ndim == 0 for node in nodes for c in leaves((node.args, node.kwargs), Constant))
 
     def divided(self, ref: Ref) -> bool:
         """Whether a tensor is another one divided by a plain number."""
@@ -463,7 +464,8 @@ def _terms(nodes: Sequence[Node], value: Any, coefficient: float) -> list[Term]:
 def _scaled(nodes: Sequence[Node], node: Node, name: str, coefficient: float) -> list[Term] | None:
     one, two = (_plain_number(arg) for arg in node.args)
     if name in _QUOTIENTS:
-        return _terms(nodes, node.args[0], coefficient / two) if two and isinstance(node.args[0], Ref) else None
+        plain = two and isinstance(node.args[0], Ref) and not isinstance(node.args[1], Constant)  # else it is a count
+        return _terms(nodes, node.args[0], coefficient / two) if plain and two else None
     if one is not None and isinstance(node.args[1], Ref):
         return terms_of(nodes, node.args[1], coefficient * one)
     if two is not None and isinstance(node.args[0], Ref):

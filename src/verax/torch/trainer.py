@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 from verax.ledger.chain import Gap
 from verax.torch.told import ToldLedger, asked, digits
 from verax.watch import BY_ROWS, Epoch
-from verax.watch.averages import number, recognized
+from verax.watch.averages import number
 
 __all__ = ["TrainerExplain"]
 
@@ -55,6 +55,7 @@ class TrainerExplain(TrainerCallback):
         self._print = print
         self._kept = {"batches": batches, "memory": memory // 2}  # of two windows, where evaluations come between logs
         self._ledger: ToldLedger | None = None
+        self._each = 1
         self._logged: float | None = None
         self._window: tuple[Epoch, float] | None = None  # what the last log was of, where steps have trained since
         self._last: tuple[float | None, Any, int] | None = None  # an evaluation that is still to be explained
@@ -85,6 +86,7 @@ class TrainerExplain(TrainerCallback):
         optimizer = kwargs.get("optimizer")
         ledger = ToldLedger(kwargs["model"], None, getattr(optimizer, "optimizer", optimizer), **self._kept)
         ledger.names = self.names
+        self._each = int(args.gradient_accumulation_steps)
         recorder = ledger.recorder
         recorder.undivided = True
         recorder.over, recorder.leave = _ended(), self.close
@@ -155,7 +157,7 @@ class TrainerExplain(TrainerCallback):
         ledger.at = f"step {step}"
         try:
             with ledger.quiet():
-                train = None if logged is None else _known(logged, recorder.training)
+                train = None if logged is None else _known(logged, recorder.training, self._each)
                 validation = BY_ROWS if eval_loss is None else digits(eval_loss)
                 loaders = {"validation": loader if _length(loader) == recorder.validation.steps else None}
                 if eval_loss is None:
@@ -171,13 +173,12 @@ class TrainerExplain(TrainerCallback):
             self._print(line)
 
 
-def _known(logged: float, window: Epoch) -> float | None:
-    """The number that was logged; None where its last step had fewer batches, which then count a little more in it."""
-    value = digits(logged)
-    if recognized(value, window.values, window.rows) is None:
-        mean = number("mean of batches", window.values, window.rows)
-        return None if math.isclose(mean, logged, rel_tol=0.05) else value
-    return value
+def _known(logged: float, window: Epoch, each: int) -> float | str:
+    """The number that was logged, or how it was averaged: steps count alike, and the last may have fewer batches."""
+    steps = f"mean of steps of {each} batches"
+    if each > 1 and math.isclose(number(steps, window.values, window.rows), logged, rel_tol=1e-4):
+        return steps
+    return digits(logged)
 
 
 def _batches(args: Any, state: Any, loader: Any) -> int:

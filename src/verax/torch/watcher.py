@@ -12,7 +12,7 @@ import torch
 
 from verax.errors import InputError, StateError
 from verax.ledger.chain import Gap
-from verax.ledger.facts import Facts, Rows
+from verax.ledger.facts import Rows
 from verax.ledger.path import PLAIN_AVERAGE
 from verax.torch.findings import Findings, Side, find
 from verax.torch.loaders import generators_of, heard, part_of, read_again, rows_of, whole
@@ -184,7 +184,7 @@ class Ledger:
         runner = Runner(self.model, flags, sources, found.autocasts, found.ignore, buffers)
         start, told = self._start(found, training, loaders, train, ("training rows", True) in sources)
         end, also = self._end(found, runner, source, heard_validation, loaders, validation)
-        _name(training, start.facts, found.training, runner)
+        _name(training, start.facts.objective, found.training)
         probe = LoopProbe(runner, training, start, end, ADVICE)
         gap = probe.gap()
         notes = [*told, *also, *notes_of(self.model, self.optimizer, found, probe, gap, self._buffers)]
@@ -298,18 +298,9 @@ def _as_batches(given: Any, rows: int) -> Any:
     return given
 
 
-def _name(training: Epoch, facts: Facts, side: Side, runner: Runner) -> None:
+def _name(training: Epoch, objective: str, side: Side) -> None:
     """Give what the steps measured as they ran the names that the facts use."""
-    data, objective = side.recording.data, facts.objective
-    if side.whole_step:
-        steps = training.sample(latest=True)
-        plain = runner.run(facts.but(objective="plain"), steps, None)
-        for step, again, whole in zip(steps, plain, list(runner.run(facts, steps, None)), strict=True):
-            by = again.value / whole.value if whole.value else 1.0
-            step.own = {
-                "plain": Measured.whole(float(training.values[step.number]) * by, again.rows, again.sums.weight)
-            }
-        return
+    data = side.recording.data
     scaled = objective != "plain" and len(data) == 1 and not (side.loss is not None and side.loss.smoothing)
     for step in {id(s): s for s in training.sample(latest=True)}.values():
         own = step.own
@@ -318,5 +309,5 @@ def _name(training: Epoch, facts: Facts, side: Side, runner: Runner) -> None:
             step.own["plain"] = own["plain"]
         elif scaled:
             value = float(training.values[step.number]) - float(training.penalties[step.number])
-            value *= step.batch.scale / data[0].coefficient
+            value *= side.scale / data[0].coefficient
             step.own["plain"] = Measured.whole(value, step.batch.rows)
