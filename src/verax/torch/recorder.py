@@ -294,7 +294,8 @@ class Recorder:
         if main is not None:
             nodes, _ = recording.cut(main.ref)
             self._signatures.append(signature_of(nodes))
-        self._signatures.append(recording.signature)
+        for ref in reversed(chain_of(recording.nodes, recording.loss)):  # what it is a multiple of, and it
+            self._signatures.append(signature_of(recording.cut(ref)[0]))
 
     def _forget(self) -> None:
         self._tape.forget()

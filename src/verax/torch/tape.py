@@ -188,7 +188,7 @@ class Recording:
     def divided(self, ref: Ref) -> bool:
         """Whether a tensor is another one divided by a plain number."""
         node = self.nodes[ref.node]
-        return not node.module and node.name.strip("_") == "truediv" and isinstance(node.args[1], (int, float))
+        return not node.module and node.name.strip("_") in _QUOTIENTS and isinstance(node.args[1], (int, float))
 
     def constants(self) -> list[Constant]:
         """What came from outside, in the order in which it is first used; each once."""
