@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         torch,
         tree,
         utils,
+        watch,
         wrappers,
     )
     from verax._version import version
@@ -91,6 +92,7 @@ _ROOMS = (
     "tree",
     "saving",
     "utils",
+    "watch",
     "wrappers",
 )
 

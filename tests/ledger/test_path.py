@@ -32,7 +32,9 @@ ORDER = [
     "terms", "objective", "params", "draws", "view", *(f"mode:{e}" for e in EFFECT_ORDER), "weights", "average",
     "averaged", "dtype", "rows:skipped", "rows",
 ]  # fmt: skip
-BACK = ["weights", "objective", "terms"]
+BACK = ["rows:skipped", "average", "weights", "objective", "terms"]
+EVEN, UNEVEN = ("mean over rows", "weighted mean over rows"), ("mean of batches", "last batch", "smoothed by 0.98")
+SHARE = Rows("validation rows", 4, 7, "the share of rank 0 of 2")
 
 
 @st.composite
@@ -59,7 +61,7 @@ def ends(draw: st.DrawFn) -> tuple[Facts, Facts]:
         view=one_of("plain", "augmented"),
         modes=tuple(sorted(first)),
         weights=one_of("none", "sample weights", "class weights"),
-        average=one_of("mean over rows", "mean of batch means"),
+        average=one_of(*EVEN, *UNEVEN),
         dtype=one_of("float32", "bfloat16"),
         rows=Rows("training rows", draw(st.integers(1, of)), of),
         clipped=draw(st.integers(0, 3)),
@@ -71,8 +73,9 @@ def ends(draw: st.DrawFn) -> tuple[Facts, Facts]:
         draws="fresh" if last_draws else "none",
         modes=tuple(sorted(last)),
         weights=one_of("none", "sample weights", "class weights"),
+        average=one_of(*EVEN, *UNEVEN),
         averaged=one_of("raw", "EMA"),
-        rows=one_of(start.rows, Rows("validation rows", 7, 7)),
+        rows=one_of(start.rows, Rows("validation rows", 7, 7), SHARE),
         clipped=draw(st.integers(0, 3)),
     )
     return start, end
@@ -103,6 +106,7 @@ def test_a_path_has_the_order_of_the_design(both: tuple[Facts, Facts]):
         there += 1
     back = changed[there:]
     assert back == sorted(back, key=BACK.index)
+    assert changed.count("rows") <= 1
     # Twice in a row: batch statistics (to the population's, then to the moving averages), and what is taken off and put
     # on again with nothing between.
     twice = {fact for fact, after in itertools.pairwise(changed) if fact == after}
@@ -114,7 +118,8 @@ def test_a_path_does_not_touch_what_is_the_same(both: tuple[Facts, Facts]):
     start, end = both
     steps = path(start, end)
     for one in fields(Facts):
-        if getattr(start, one.name) == getattr(end, one.name) and one.name not in ("terms", "draws", "clipped"):
+        shed = "terms", "draws", "clipped", *(("average",) if not end.even else ())
+        if getattr(start, one.name) == getattr(end, one.name) and one.name not in shed:
             assert {getattr(step, one.name) for step in steps} == {getattr(start, one.name)}
     same = {
         m for m in start.modes if any((m.effect, m.path, m.state) == (e.effect, e.path, e.state) for e in end.modes)
@@ -133,6 +138,8 @@ def test_what_is_taken_off_is_off_while_the_rows_change(both: tuple[Facts, Facts
             assert "penalties" not in before.terms
             assert before.objective == "plain" or start.objective == end.objective
             assert before.weights == "none" or start.weights == end.weights
+            assert before.even
+            assert after.even
 
 
 @given(ends())
@@ -158,3 +165,37 @@ def test_batch_statistics_go_by_the_population():
 def test_an_end_that_no_fact_leads_to_is_refused():
     with pytest.raises(ChainError, match="does not reach it"):
         path(Facts(), Facts(modes=(LayerMode("dropout", "new", "train"),)))
+
+
+def test_uneven_averages_are_shed_at_both_ends():
+    start = Facts(average="smoothed by 0.98", params="each step's own", rows=Rows("training rows", 9, 9))
+    end = Facts(average="mean of batches", params="now", rows=Rows("validation rows", 7, 7))
+    assert [(f.params, f.average, f.rows.label) for f in path(start, end)[1:]] == [
+        ("now", "smoothed by 0.98", "training rows"),
+        ("now", "mean over rows", "training rows"),
+        ("now", "mean over rows", "validation rows"),
+        ("now", "mean of batches", "validation rows"),
+    ]
+    even = [f.average for f in path(start, end.but(average="weighted mean over rows"))[1:]]
+    assert even == ["smoothed by 0.98", "weighted mean over rows", "weighted mean over rows"]
+    weighted = [f.average for f in path(start.but(average="weighted mean over rows"), end)[1:]]
+    assert weighted == ["weighted mean over rows", "weighted mean over rows", "mean of batches"]
+
+
+@pytest.mark.parametrize("average", UNEVEN)
+def test_which_averages_are_even(average: str):
+    assert not Facts(average=average).even
+    assert all(Facts(average=one).even for one in (*EVEN, "counts over rows", "sum over rows"))
+
+
+def test_a_part_chosen_for_a_reason_is_met_after_the_whole():
+    start = Facts(rows=Rows("training rows", 9, 9))
+    steps = path(start, Facts(rows=SHARE))
+    assert [str(f.rows) for f in steps] == [
+        "9 training rows",
+        "7 validation rows",
+        "4 validation rows of 7, the share of rank 0 of 2",
+    ]
+    left_out = Rows("validation rows", 4, 7)  # chosen for no reason: the rows are what they are
+    assert [f.rows for f in path(start, Facts(rows=left_out))] == [start.rows, left_out]
+    assert SHARE.complete() == Rows("validation rows", 7, 7)

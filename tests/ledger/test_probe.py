@@ -296,6 +296,102 @@ def test_a_single_batch_has_no_error_that_is_known():
     assert math.isnan(explain_gap(probe, "loss").links[0].stderr)
 
 
+# ---- averages of some batches ----------------------------------------------------------------------------------------
+
+
+class LastBatch(Numbers):
+    """Both numbers are of their last batch alone; the sample has the last batch in it."""
+
+    def shown(self, name: str) -> tuple[Reading, Reading]:
+        start, end = (r.facts.but(average="last batch") for r in super().shown(name))
+        first = self.reading(name, _folded(self.sums(start)), start)
+        return first, replace(self.reading(name, _folded(self.sums(end)), end), name=f"val_{name}")
+
+    def sums(self, facts: Facts) -> dict[str, Any]:
+        found = super().sums(facts)
+        alone = np.zeros(len(found["loss"].sum))
+        alone[-1] = 1.0
+        return {**found, "last": Tally(*(leaf * alone for leaf in found["loss"]))}
+
+    def reading(self, name: str, sums: Mapping[str, Any], facts: Facts) -> Reading:
+        which = "last" if facts.average == "last batch" else "loss"
+        return Reading.of_parts(name, [Part("out", sums[which])], facts)
+
+
+def test_an_uneven_average_is_one_net_amount():
+    probe = LastBatch(np.random.default_rng(0))
+    gap = explain_gap(probe, "loss")
+    after = probe.base + probe.effects["lag"]
+    net = (after.mean() - after[-1].mean()) + (probe.other[-1].mean() - probe.other.mean())
+    assert amount(gap, Cause.AVERAGE) == pytest.approx(net)
+    assert amount(gap, Cause.WEIGHTS_MOVED) == pytest.approx(-probe.effects["moved"][-1].mean())
+    assert amount(gap, Cause.ROWS) == pytest.approx(probe.other.mean() - after.mean())
+    assert abs(gap.residual) < 1e-9
+    assert "averaging, net" in str(gap)
+
+
+def test_errors_of_a_number_that_stands_on_one_batch():
+    """Without that batch there is no number: the others tell that it has no noise, but not what its draws are worth."""
+    sample = np.array([*range(0, 39, 3), 39])
+    gap = explain_gap(LastBatch(np.random.default_rng(0), sample=sample), "loss")
+    errors = {link.cause: link.stderr for link in gap.links[:-1]}
+    assert errors[Cause.WEIGHTS_MOVED] < 1e-12
+    assert math.isnan(errors[Cause.FITTED_DRAWS])
+    assert math.isnan(errors[Cause.DROPOUT])
+    assert errors[Cause.MOVING_AVERAGES] < 1e-12
+    assert errors[Cause.AVERAGE] > 0
+    assert "No standard error is known" in str(gap)
+
+
+def test_the_row_links_error_knows_that_the_average_was_sampled():
+    sample = np.array([*range(0, 39, 3), 39])
+    probe = LastBatch(np.random.default_rng(0), sample=sample)
+    gap = explain_gap(probe, "loss")
+    rows = next(link for link in gap.links if link.cause is Cause.ROWS)
+    each = (probe.base + probe.effects["lag"])[sample[:-1]].mean(axis=1)
+    of_batches = each.std(ddof=1) / math.sqrt(len(sample)) * math.sqrt(1 - len(sample) / 40)
+    plain = explain_gap(LastBatch(np.random.default_rng(0)), "loss")
+    whole = next(link for link in plain.links if link.cause is Cause.ROWS)
+    assert rows.stderr == pytest.approx(math.hypot(whole.stderr, of_batches), rel=0.1)
+
+
+class Share(Numbers):
+    """The second number is of the first half of the validation rows, as one of two processes has them."""
+
+    def shown(self, name: str) -> tuple[Reading, Reading]:
+        start, end = super().shown(name)
+        facts = end.facts.but(rows=Rows(VALIDATION, 16, 40, "the share of rank 0 of 2"))
+        return start, replace(self.reading(name, _folded(self.sums(facts)), facts), name=f"val_{name}")
+
+    def sums(self, facts: Facts) -> dict[str, Any]:
+        found = super().sums(facts)
+        return _map(lambda leaf: leaf[:2], found) if facts.rows.part else found
+
+
+def test_a_share_of_the_rows_is_an_amount_of_its_own():
+    probe = Share(np.random.default_rng(0))
+    gap = explain_gap(probe, "loss")
+    whole, part = gap.links[-2:]
+    after = probe.base + probe.effects["lag"]
+    assert (whole.cause, part.cause) == (Cause.ROWS, Cause.SKIPPED_ROWS)
+    assert whole.change == pytest.approx(probe.other.mean() - after.mean())
+    assert part.change == pytest.approx(probe.other[:2].mean() - probe.other.mean())
+    values = probe.other[:2].ravel()
+    assert part.stderr == pytest.approx(values.std(ddof=1) / 4 * math.sqrt(1 - 16 / 40))
+    assert "16 validation rows of 40, the share of rank 0 of 2" in str(gap.validation)
+
+
+def test_advice_is_in_a_frameworks_own_words():
+    gap = explain_gap(Numbers(np.random.default_rng(0)), "loss")
+    own = replace(gap, advice={"WEIGHTS_MOVED": "compute it again"})
+    assert any("compute it again" in line for line in own.verdict.advice)
+    assert "compute it again" in str(own)
+    assert "model.evaluate" in str(gap)
+    assert [a for a in gap.verdict.advice if "weights moved" not in a] == [
+        a for a in own.verdict.advice if "weights moved" not in a
+    ]
+
+
 # ---- what cannot be measured -----------------------------------------------------------------------------------------
 
 

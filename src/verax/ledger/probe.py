@@ -101,7 +101,9 @@ def explain_gap(probe: Probe, name: str, *, reverse: bool = False) -> Gap:
             received=str(start.facts.rows),
             because="both readings have the same facts: they measured the same thing",
         )
-    links = [_link(probe, name, before, after, base) for before, after in itertools.pairwise(passes)]
+    links = [
+        _link(probe, name, before, after, base, start.facts.average) for before, after in itertools.pairwise(passes)
+    ]
     sampled = next((p.batches for p in passes if p.batches is not None), None)
     sample = ""
     if sampled is not None and (n := _count(sampled.sums)) < sampled.of:
@@ -174,7 +176,7 @@ def _at_the_end(probe: Probe, name: str, facts: Facts, end: Reading) -> list[_Pa
     return [_Pass(replace(found, value=value, facts=facts), None, False)]
 
 
-def _link(probe: Probe, name: str, before: _Pass, after: _Pass, base: Batches | None) -> Link:
+def _link(probe: Probe, name: str, before: _Pass, after: _Pass, base: Batches | None, average: str) -> Link:
     detail = {} if before.batches is None else dict(before.batches.detail)
     changes = before.reading.facts.differences(after.reading.facts)
     if len(changes) > 1:
@@ -184,13 +186,16 @@ def _link(probe: Probe, name: str, before: _Pass, after: _Pass, base: Batches | 
     rows = before.reading.facts.rows != after.reading.facts.rows
     if rows:
         spread = 0.0
-        if before.batches is not None and base is not None and before.batches is not base:
-            facts = before.reading.facts
-            spread = _paired_stderr(probe, name, (base, facts), (before.batches, facts), before.random)
+        facts = before.reading.facts
+        as_shown = facts.but(average=average)
+        # What stands before the rows is the shown number plus what the sample tells of all between; so is its error.
+        if before.batches is not None and base is not None and (before.batches is not base or as_shown != facts):
+            spread = _paired_stderr(probe, name, (base, as_shown), (before.batches, facts), before.random)
         one, two = before.reading, after.reading
-        if one.facts.rows.label == two.facts.rows.label:  # a part of the rows, then all of them
-            seen = (one.facts.rows.count or 0) / max(one.facts.rows.of or 1, 1)
-            return link_of(one, two, math.hypot(one.stderr * math.sqrt(max(0.0, 1.0 - seen)), spread))
+        if one.facts.rows.label == two.facts.rows.label:  # a part of the rows, then all of them, or the other way
+            part = one if one.facts.rows.skipped else two
+            seen = (part.facts.rows.count or 0) / max(part.facts.rows.of or 1, 1)
+            return link_of(one, two, math.hypot(part.stderr * math.sqrt(max(0.0, 1.0 - seen)), spread))
         if _same_rows(one, two):
             return link_of(one, two, spread)
         return link_of(one, two, math.hypot(one.stderr, two.stderr, spread))
@@ -233,11 +238,13 @@ def _paired_stderr(
         return _plain(probe.reading(name, _folded(batches.sums, kept), facts), facts)
 
     differences = np.array([without(two, group) - without(one, group) for group in groups])
-    # A number that stands on one batch alone has no value without it, and no noise from the others.
-    differences = differences[np.isfinite(differences)]
-    g = len(differences)
-    if g < 2:
+    # A number that stands on one batch alone has no value without it, and no noise from the others; what was drawn for
+    # that one batch has a noise that no other batch tells.
+    known = differences[np.isfinite(differences)]
+    g = len(known)
+    if g < 2 or (random and g < len(differences)):
         return math.nan
+    differences = known
     variance = (g - 1) / g * float(np.sum((differences - differences.mean()) ** 2))
     if not random:
         variance *= 1.0 - n / of

@@ -48,7 +48,7 @@ class Faults:
             yield
         except Exception as error:
             said = str(error).strip().splitlines() or [""]
-            self.add(name, f"{what}: {type(error).__name__}: {said[0]}", do)
+            self.add(name, f"{what}: {type(error).__name__}: {said[0].rstrip('.')}", do)
 
     def raise_if_any(self) -> None:
         """Raise ``CheckError`` where something was found."""

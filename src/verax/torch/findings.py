@@ -11,7 +11,7 @@ import torch
 from verax.ledger.facts import Facts, LayerMode, Rows
 from verax.torch.losses import LossMode, Seen, seen_as
 from verax.torch.modes import Found, Layers, Seer, layer_modes, set_flags
-from verax.torch.replay import handle_of, run
+from verax.torch.replay import autocast_of, dtype_of, handle_of, run
 from verax.torch.tape import Recording
 from verax.watch import Step
 
@@ -111,10 +111,11 @@ def find(
         side.objective = _objective(side)
         side.weights = side.loss.weighted or "none" if side.loss is not None else "none"
         side.penalties = any(t.kind == "penalty" for t in side.recording.terms)
-        side.dtype = _dtype(model, side.recording)
+        side.dtype = dtype_of(model, side.recording)
     findings = Findings(sides[0], sides[1])
     for side in sides:
-        findings.autocasts[side.dtype] = _autocast(side.recording)
+        findings.autocasts[side.dtype] = autocast_of(side.recording)
+    _weighted(findings)
     _ignored(findings)
     return findings
 
@@ -158,23 +159,21 @@ def _objective(side: Side) -> str:
         words.append(f"label smoothing {side.loss.smoothing:g}")
     data = side.recording.data
     if len(data) > 1:
-        words.append(f"{len(data) - 1} more term{'s' if len(data) > 2 else ''}")
+        times = ", ".join(f"{t.coefficient / side.scale:g}" for t in data[1:])
+        words.append(f"{len(data) - 1} more term{'s' if len(data) > 2 else ''} (times {times})")
     if data and (c := data[0].coefficient / side.scale) != 1.0 and c:
         by = 1.0 / c
         words.append(f"divided by {by:g}" if by > 1 and math.isclose(by, round(by), rel_tol=1e-6) else f"times {c:g}")
     return ", ".join(words) or "plain"
 
 
-def _dtype(model: torch.nn.Module, recording: Recording) -> str:
-    cast = _autocast(recording)
-    if cast:
-        return f"{str(next(iter(cast.values()))).removeprefix('torch.')} autocast"
-    first = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    return str(first).removeprefix("torch.")
-
-
-def _autocast(recording: Recording) -> Mapping[str, torch.dtype]:
-    return next((node.autocast for node in recording.nodes if node.module), {})
+def _weighted(findings: Findings) -> None:
+    """Weights that are given to both losses, but are not the same ones."""
+    sides = {"training": findings.training, "validation": findings.validation}
+    one, two = (side.loss.weights if side.loss is not None else () for side in sides.values())
+    if one and two and (len(one) != len(two) or not all(map(torch.equal, one, two))):
+        for name, side in sides.items():
+            side.weights += f" of the {name} loss"
 
 
 def _ignored(findings: Findings) -> None:

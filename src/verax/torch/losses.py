@@ -61,6 +61,7 @@ class Seen:
         ignored: The target that is ignored where there is one in the batch, else None.
         reduction: "mean", "sum", ...
         ignores: Its ``ignore_index``; None where it has none.
+        weights: The weights of classes that it was given.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Seen:
     ignored: int | None = None
     reduction: str = "mean"
     ignores: int | None = None
+    weights: tuple[torch.Tensor, ...] = ()
 
     def summed(self, value: float) -> bool:
         """Whether a number is not the loss as it was computed, but its sum divided by something."""
@@ -122,6 +124,7 @@ class LossMode:
         given = bound.arguments
         smoothing = float(given.get("label_smoothing") or 0.0)
         weighted = _weights(KNOWN[call], given)
+        classes = tuple(given[n] for n in ("weight", "pos_weight") if given.get(n) is not None)
         if self.plain and smoothing:
             given["label_smoothing"] = 0.0
         if self.unweighted and weighted:
@@ -129,7 +132,9 @@ class LossMode:
         if self.ignore is not None and "ignore_index" in given:
             given["ignore_index"] = self.ignore
         value = call(**given)
-        self.seen.append(self._look(call, given, value, smoothing, weighted))
+        seen = self._look(call, given, value, smoothing, weighted)
+        seen.weights = classes if "element" not in weighted else ()
+        self.seen.append(seen)
         return value
 
     def _look(

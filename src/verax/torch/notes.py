@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from verax.ledger.chain import Gap
 from verax.ledger.reading import format_number
 from verax.ledger.tally import Tally
 from verax.torch.findings import Findings
-from verax.watch import LAST, MEAN, LoopProbe
+from verax.watch import LAST, MEAN, PER_ROW, LoopProbe
 
 __all__ = ["ADVICE", "notes_of"]
 
@@ -48,15 +48,15 @@ def notes_of(
 ) -> list[str]:
     """Sentences about what is unusual in a loop and does not stand in its gap, or not by its name."""
     return [
-        *_without_eval(found, probe),
-        *_left_on(found),
+        *_without_eval(model, found, probe),
+        *_left_on(model, found),
         *_moving(model, found, before),
-        *_averages(probe, gap),
+        *_averages(found, probe, gap),
         *_decay(optimizer),
     ]
 
 
-def _without_eval(found: Findings, probe: LoopProbe) -> list[str]:
+def _without_eval(model: torch.nn.Module, found: Findings, probe: LoopProbe) -> list[str]:
     """Validation in training mode, and what it would be without."""
     side = found.validation
     on = [m for m in side.modes if m.state == "train" and m.why != "forced"]
@@ -73,18 +73,27 @@ def _without_eval(found: Findings, probe: LoopProbe) -> list[str]:
         then = f" In evaluation mode it is {format_number(value)}, not {format_number(probe.end.reading().value)}."
     if side.flags.get("model"):
         return [f"Validation ran in training mode: model.eval() was not called before it.{then}"]
-    paths = ", ".join(sorted({m.path for m in on})[:3])
+    paths = _named(model, sorted({m.path for m in on}))
     return [f"{paths} stayed in training mode in validation, although model.eval() was called.{then}"]
 
 
-def _left_on(found: Findings) -> list[str]:
+def _named(model: torch.nn.Module, paths: Sequence[str]) -> str:
+    """Modules, as a sentence calls them."""
+    modules = dict(model.named_modules())
+    kinds = [f"{path} ({type(modules.get(path, model)).__name__})" for path in paths[:3]]
+    return f"Module{'s' if len(paths) > 1 else ''} {', '.join(kinds)}{', ...' if len(paths) > 3 else ''}"
+
+
+def _left_on(model: torch.nn.Module, found: Findings) -> list[str]:
     """Functional dropout that asks nobody for the mode."""
     forced = sorted({m.path for m in found.validation.modes if m.why == "forced" and m.state == "train"})
     drops = {m.path for m in found.validation.modes if m.effect == "dropout"}
     return [
-        f"{path} drops in evaluation mode too: its forward calls dropout without training=self.training."
+        f"{_named(model, [path])} drops in evaluation mode too: its forward calls dropout without "
+        "training=self.training."
         if path in drops
-        else f"{path} does in evaluation mode what it does in training: its forward does not ask self.training."
+        else f"{_named(model, [path])} does in evaluation mode what it does in training: its forward does not ask "
+        "self.training."
         for path in forced
     ]
 
@@ -103,22 +112,23 @@ def _moving(model: torch.nn.Module, found: Findings, before: Mapping[str, torch.
                 break
     if not moved:
         return []
-    some = ", ".join(moved[:3]) + (", ..." if len(moved) > 3 else "")
     return [
-        f"The weights of {some} are frozen (requires_grad=False), but their running mean and variance moved in this "
-        "epoch: a batch normalization in training mode updates them. Call eval() on it after model.train()."
+        f"{_named(model, moved)}: its weights are frozen (requires_grad=False), but its running mean and variance moved in "
+        "this epoch: a batch normalization in training mode updates them. Call eval() on it after model.train()."
     ]
 
 
-def _averages(probe: LoopProbe, gap: Gap) -> list[str]:
+def _averages(found: Findings, probe: LoopProbe, gap: Gap) -> list[str]:
     """How the loop's own averages weigh rows."""
     said: list[str] = []
-    for end in (probe.start, probe.end):
+    for end, sums in ((probe.start, found.training.recording.sums), (probe.end, found.validation.recording.sums)):
         rows, average = end.rows, end.facts.average
+        if sums and average != PER_ROW:
+            said.append(f"The loss of a batch is a sum over its rows in the {end.name}: it grows with the batch size.")
         if average == LAST and len(rows) > 1:
             said.append(f"The {end.name} is that of the last batch alone: {int(rows[-1])} of {int(rows.sum()):,} rows.")
         uneven = any(link.cause is Cause.AVERAGE and link.change for link in gap.links)
-        if average == MEAN and len(rows) > 1 and rows.min() < rows.max() and uneven:
+        if average == MEAN and len(rows) > 1 and rows.min() < rows.max() and uneven and not sums:
             times = rows.max() / rows.min()
             said.append(
                 f"The {end.name} is a mean of batch means: a row of the batch of {int(rows.min())} counts {times:.3g} "

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 import torch.overrides
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from verax.ledger.tally import Tally
 from verax.torch.losses import KNOWN, FunctionMode, LossMode, Seen
 from verax.torch.modes import bare, flags_of, judges
-from verax.torch.state import draws_now, others_now
+from verax.torch.pending import Pending
+from verax.torch.state import draws_now, others_now, preserved
 from verax.torch.tape import (
     DRAWS,
     Constant,
@@ -23,10 +24,9 @@ from verax.torch.tape import (
     Tape,
     chain_of,
     leaves,
-    scale_of,
     signature_of,
 )
-from verax.watch import Epoch, Measured, Step
+from verax.watch import Epoch
 
 __all__ = ["Recorder"]
 
@@ -63,6 +63,9 @@ class Recorder:
         self._spread = False
         self._place: int | None = None
         self._placed = False
+        self._asked = "training"  # the pass that was asked for the place
+        self._trains_in_evaluation = False  # the loop trains a model that is in evaluation mode
+        self._over = False  # an epoch is over: what trains next is of a new one
         self._others: Any = None
         self._flags: Mapping[str, bool] = {}
         self._own: dict[int, tuple[Ref, Seen, Seen]] = {}
@@ -71,8 +74,8 @@ class Recorder:
         self._each = 1  # calls of the model in a training step
         self._signatures: list[tuple[str, ...]] = []
         self._primary = 0
-        self._last: _Pending | None = None
-        self._pass_of: dict[str, tuple[int, int]] = {}
+        self._last: Pending | None = None
+        self._pass_of: dict[str, int] = {}
         self._iterations = 0
         self.scale = 1.0  # what the loop multiplies its losses with where it shows them
         self.undivided = False  # whether what a loss is divided by before ``backward`` is for accumulation alone
@@ -82,6 +85,8 @@ class Recorder:
     def start(self) -> None:
         """Begin to listen."""
         self._hook(self.model)
+        self._handles.append(register_optimizer_step_pre_hook(self._steps))
+        self._handles.append(register_optimizer_step_post_hook(self._stepped))
         self._mode.__enter__()
 
     def stop(self) -> None:
@@ -99,10 +104,13 @@ class Recorder:
     def deaf(self) -> Any:
         """Within it nothing is noted."""
         self._paused += 1
+        out = self._step_out()
         try:
             yield
         finally:
             self._paused -= 1
+            if out:
+                self._mode.__enter__()
 
     def _hook(self, module: torch.nn.Module) -> None:
         self._handles.append(module.register_forward_pre_hook(self._enters, with_kwargs=True, prepend=True))
@@ -125,7 +133,17 @@ class Recorder:
             self.loader = loader
             self._iterations += 1
 
+    def _steps(self, *_: Any) -> None:
+        """An optimizer begins a step, which is a hundred functions of no interest."""
+        self._stepping = self._step_out()
+
+    def _stepped(self, *_: Any) -> None:
+        if self._stepping:
+            self._stepping = False
+            self._mode.__enter__()
+
     def _enters(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        self._stepped()  # a step may call the model: by its closure
         self._paused += 1
         if self._paused > 1 or not self._handles:
             return
@@ -134,17 +152,17 @@ class Recorder:
             self._close_measuring()
         if not self._placed:
             self._settle_last()
-            train = self._trains()
-            self._place = (self.training if train else self._validation_now()).place()
+            self._asked = "training" if self._trains() else "validation"
+            new = self._trains_anew() if self._asked == "training" else self._measures_anew()
+            self._place = 0 if new else (self.training if self._asked == "training" else self.validation).place()
             self._placed, self._own = True, {}
-            if self._place is not None:
-                self._flags = flags_of(bare(self.model))
-                self._others = others_now()
+            self._flags, self._others = flags_of(bare(self.model)), others_now()
         self._grad = torch.is_grad_enabled()
         self._call = Node(module, args, kwargs, None, "model", True, draws_now(), _autocast())
 
     _grad = True
     _out = False
+    _stepping = False
     _call: Node | None = None
 
     def _step_out(self) -> bool:
@@ -155,7 +173,8 @@ class Recorder:
         return True
 
     def _trains(self) -> bool:
-        return torch.is_grad_enabled() and self.model.training
+        """Whether a call of the model is likely to train: whether it did is known when ``backward`` is called."""
+        return torch.is_grad_enabled() and (self.model.training or self._trains_in_evaluation)
 
     def _leaves(self, module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         self._paused -= 1
@@ -204,8 +223,11 @@ class Recorder:
         return result
 
     def _quietly(self, func: Any, args: Any, kwargs: Any) -> Any:
-        with self.deaf():
+        self._paused += 1
+        try:
             return func(*args, **kwargs)
+        finally:
+            self._paused -= 1
 
     def _loss_rows(self, func: Any, args: Any, kwargs: Any) -> tuple[Seen, Seen] | None:
         """A known loss row by row as the step has it: as it is, and the plain one."""
@@ -258,10 +280,10 @@ class Recorder:
             self._sign(recording)
         recording.primary = self._primary
         self._start_training_pass()
-        place = self._place if self._placed else self.training.place()
-        if place is not None:
-            recording.flags, recording.others = self._flags, self._others
-        self._last = _Pending(recording, loss, tape, self._own, place, self.undivided)
+        place = self._place if self._placed and self._asked == "training" else self.training.place()
+        recording.flags, recording.others = self._flags, self._others
+        self._trains_in_evaluation = not self._flags.get("model", True)
+        self._last = Pending(recording, loss, tape, self._own, place, self.undivided)
         for tensor in self._read:
             self._last.looked(tensor)
         self._forget()
@@ -280,13 +302,15 @@ class Recorder:
         tape, origin = self._tape, recording.origin
         made = [node.made for node in (self._tape.nodes[i] for i in origin) if node.module and node.made]
         used = {id(c.tensor) for n in recording.nodes if n.module for c in leaves((n.args, n.kwargs), Constant)}
+        own = [self.loss_fn] if isinstance(self.loss_fn, torch.nn.Module) else []
         targets = [c.tensor for c in recording.constants() if id(c.tensor) not in used and c.tensor.ndim]
-        with self.deaf(), torch.no_grad(), contextlib.suppress(Exception):
+        with self.deaf(), preserved(own), torch.no_grad(), contextlib.suppress(Exception):
             for output in (tensor for tensors in made for tensor in tensors):
                 value = self.loss_fn(output, *targets[:1])
                 for i, ref in enumerate(data):
                     if torch.equal(tape.value(Ref(origin[ref.node], ref.leaf)), value):
                         self._primary = i
+                        return i
         return self._primary
 
     def _sign(self, recording: Recording) -> None:
@@ -315,51 +339,68 @@ class Recorder:
 
     def _close_measuring(self) -> None:
         """Calls of the model ended without ``backward``: if there is a loss, it was measured."""
-        tape, found, longest = self._tape, None, 0
+        tape, best, found = self._tape, (0, 0, 0), None
         for ref, tensor in tape.scalars():
             if not any(node.module for node in tape.nodes[: ref.node + 1]):
                 continue
             recording = tape.record(ref)
-            if recording.signature in self._signatures and len(recording.signature) > longest:
-                found, longest = (ref, tensor, recording), len(recording.signature)
-            elif found is None and tape.nodes[ref.node].call in KNOWN and any(n.module for n in recording.nodes):
-                found = ref, tensor, recording
+            read = int(any(tensor is one for one in self._read))
+            if recording.signature in self._signatures:  # as in training: the whole of it rather than a summand
+                rank = 2, read, len(recording.signature)
+            elif tape.nodes[ref.node].call in KNOWN and any(n.module for n in recording.nodes):
+                rank = 1, read, 0
+            else:
+                continue
+            if rank > best:
+                best, found = rank, (ref, tensor, recording)
         if found is None:
             if not self._grad:
                 self._forget()
             return
         ref, tensor, recording = found
         validation = self._validation_now()
-        place = self._place if self._placed else validation.place()
+        place = self._place if self._placed and self._asked == "validation" else validation.place()
         recording.rows = self._tape.rows(recording.origin)
         recording.flags, recording.others = self._flags, self._others
-        step = _Pending(recording, tensor, tape, {}, place)
+        step = Pending(recording, tensor, tape, self._own, place)
         self._pending, self._placed, self._place, self._read = 0, False, None, []
         tape.forget(ref.node + 1)
         step.count(validation)
 
     def next_epoch(self) -> None:
         """What trains next is of a new pass."""
-        self.training, self.validation = self._make(), self._make()
-        self._pass_of, self.stale, self._fresh_validation = {}, True, False
+        self._over = True
+
+    def _trains_anew(self) -> bool:
+        """Whether a step that trains now begins a pass."""
+        before = self._pass_of.get("training")
+        if self._over:
+            return True
+        if self._by_loader():
+            return before is not None and before != self._iterations and self.training.steps > 0
+        return self.validation.steps > 0 and self._fresh_validation
+
+    def _by_loader(self) -> bool:
+        """Whether the loader that gives batches tells the passes of training apart."""
+        known = "training" in self._pass_of and self.loader is self.loaders.get("validation")
+        return self.loader is not None and not known
+
+    def _measures_anew(self) -> bool:
+        """Whether what is measured now begins a pass."""
+        return self.stale or (self.loader is not None and self._pass_of.get("validation") != self._iterations)
 
     # ---- which pass --------------------------------------------------------------------------------------------------
 
     def _start_training_pass(self) -> None:
         """A step trains: it belongs to the pass that is under way, or begins one."""
-        loader, iteration = self.loader, self._iterations
-        before = self._pass_of.get("training")
-        if loader is not None and (before is None or loader is not self.loaders.get("validation")):
-            new = before is not None and before[0] != iteration and self.training.steps > 0
-            self.loaders["training"] = loader
-            self._pass_of["training"] = iteration, 0
-        else:
-            new = self.validation.steps > 0 and self._fresh_validation
+        new = self._trains_anew()
+        if self._by_loader():
+            self.loaders["training"], self._pass_of["training"] = self.loader, self._iterations
         if new:
             self.training, self.validation = self._make(), self._make()
-        if self.training.steps == 0 or new:
+        if self.training.steps == 0:
             self._begins("training")
-        self._fresh_validation = False
+        self._fresh_validation = self._over = False
         self.stale = True
 
     _fresh_validation = False
@@ -367,84 +408,13 @@ class Recorder:
 
     def _validation_now(self) -> Epoch:
         """The record of the pass that measures: a new one after a step that trained, or for a new pass of a loader."""
-        before = self._pass_of.get("validation")
-        if self.stale or (self.loader is not None and before != (self._iterations, 0)):
+        if self._measures_anew():
             self.validation = self._make()
-            self._pass_of["validation"] = self._iterations, 0
+            self._pass_of["validation"] = self._iterations
             if self.loader is not None and self.loader is not self.loaders.get("training"):
                 self.loaders["validation"] = self.loader
         self.stale, self._fresh_validation = False, True
         return self.validation
-
-
-class _Pending:
-    """A step whose loss the loop may still look at: the loss, what it is a multiple of, or one of its summands."""
-
-    def __init__(
-        self,
-        recording: Recording,
-        loss: torch.Tensor,
-        tape: Tape,
-        own: Mapping[int, tuple[Ref, Seen, Seen]],
-        place: int | None,
-        undivided: bool = False,
-    ):
-        self.recording, self.place, self._undivided = recording, place, undivided
-        self._looked: list[Ref] = []
-        self._tensors: dict[Ref, torch.Tensor] = {recording.loss: loss}
-        if recording.nodes:
-            refs = [*chain_of(recording.nodes, recording.loss), *(t.ref for t in recording.terms)]
-            self._tensors |= {r: tape.value(Ref(recording.origin[r.node], r.leaf)) for r in refs}
-        places = {old: new for new, old in enumerate(recording.origin)}
-        self._own = {Ref(places[r.node], r.leaf): (one, plain) for r, one, plain in own.values() if r.node in places}
-
-    def looked(self, tensor: torch.Tensor) -> bool:
-        """The loop looks at a number: whether it is one of the step's."""
-        ref = next((r for r, t in self._tensors.items() if t is tensor), None)
-        self._looked += [ref] if ref is not None else []
-        return ref is not None
-
-    def _shown(self) -> Ref:
-        """What the loop looked at first; where it looked at nothing the loss, without a gradient scaler's factor."""
-        recording = self.recording
-        chain = chain_of(recording.nodes, recording.loss) if recording.nodes else [recording.loss]
-        own = next((r for r in chain if not recording.nodes or not scale_of(recording.nodes, r)), chain[-1])
-        if self._undivided and own is not chain[-1] and recording.divided(own):
-            divided, own = own, chain[chain.index(own) + 1]
-            recording.scale = 1.0
-            self._looked = [own] if own in self._looked else [r for r in self._looked if r != divided]
-        return next(iter(self._looked), own)
-
-    def count(self, epoch: Epoch) -> None:
-        """Add the step to its pass."""
-        recording = self.recording
-        recording.shown = shown = self._shown()
-        step = Step(epoch.steps, recording)
-        penalty: Any = 0.0
-        if recording.nodes:
-            terms = recording.terms
-            penalty = sum(t.coefficient * self._tensors[t.ref].detach() for t in terms if t.kind == "penalty")
-            if self.place is not None:
-                rows = (recording.rows,)
-                step.size = sum(c.tensor.nbytes for c in recording.constants() if c.tensor.shape[:1] == rows)
-                step.own = self._measured(penalty)
-        value = self._tensors[shown].detach()
-        epoch.add(step, value * recording.scale if recording.scale != 1 else value, recording.rows, penalty,
-                  place=self.place)  # fmt: skip
-
-    def _measured(self, penalty: Any) -> dict[str, Measured]:
-        """What the step's known loss came to, row by row: "trained" and "plain"."""
-        data = self.recording.data
-        if not data or data[0].ref not in self._own:
-            return {}
-        seen, plain = self._own[data[0].ref]
-        rows, penalties = self.recording.rows, {"penalties": float(penalty)}
-        found = {"plain": Measured(plain.value, rows, plain.sums, penalties)}
-        if len(data) == 1:
-            c, s = data[0].coefficient, seen.sums
-            sums = Tally(s.sum * c, s.weight, s.sumsq * c * c, s.cross * c, s.weightsq, s.rows)
-            found["trained"] = Measured(c * seen.value, rows, sums, penalties)
-        return found
 
 
 def _autocast() -> dict[str, torch.dtype]:

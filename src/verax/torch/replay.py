@@ -16,10 +16,10 @@ from verax.ledger.tally import Tally
 from verax.torch.losses import KNOWN, FunctionMode, LossMode, seen_as, weighted
 from verax.torch.modes import Seer, bare, set_flags
 from verax.torch.state import draw, draw_others, version_of
-from verax.torch.tape import Constant, Node, Parameter, Recording, Ref, leaves, mapped
+from verax.torch.tape import Constant, Node, Parameter, Recording, Ref, leaves, mapped, needed_by
 from verax.watch import Measured, Step
 
-__all__ = ["Runner", "Source", "fitted", "handle_of", "run"]
+__all__ = ["Runner", "Source", "autocast_of", "dtype_of", "fitted", "handle_of", "run"]
 
 _FRESH = 0x7E57
 #: Functions whose arguments may be the number of rows.
@@ -60,7 +60,10 @@ def run(
     """
     if recording.broken:
         raise DataError("A recorded step was to be run again.", because=recording.broken)
-    if any(constant.changed for constant in recording.constants()):
+    needed = {place for ref in wanted for place in needed_by(recording.nodes, ref.node)}
+    nodes = [node if place in needed else None for place, node in enumerate(recording.nodes)]
+    given = leaves([(node.args, node.kwargs) for node in nodes if node is not None], Constant)
+    if any(constant.changed for constant in given):
         raise DataError(
             "A recorded step was to be run again.",
             because="its batch was written over in place after the step",
@@ -79,7 +82,10 @@ def run(
     with torch.no_grad(), mode:
         if draws is None and recording.others is not None:
             draw_others(recording.others)
-        for place, node in enumerate(recording.nodes):
+        for place, node in enumerate(nodes):
+            if node is None:  # as the factor of a gradient scaler
+                made.append([])
+                continue
             inplace = not node.module and (
                 (node.name.endswith("_") and not node.name.startswith("__")) or node.name == "__setitem__"
             )
@@ -283,7 +289,7 @@ class Runner:
             recording,
             [t.ref for t in terms],
             draws=None if facts.draws == "as drawn" else _FRESH + 7919 * (step.number + 1),
-            autocast=self.autocasts.get(facts.dtype),
+            autocast=None if facts.dtype == dtype_of(self.model, recording) else self.autocasts.get(facts.dtype),
             handle=handle_of(losses),
         )
         data = [(t.coefficient, float(v)) for t, v in zip(terms, values, strict=True) if t.kind == "data"]
@@ -294,7 +300,8 @@ class Runner:
         value = main * scale if plain else math.fsum(c * v for c, v in data)
         penalties = {"penalties": penalty}
         if seen is None or not data:
-            return Measured.whole(value, recording.rows, None, penalties)
+            whole = Measured.whole(value / recording.rows if recording.sums else value, recording.rows, None, penalties)
+            return whole._replace(value=value)
         if not plain and len(data) > 1:
             return Measured.whole(value, recording.rows, seen.sums.weight, penalties)
         c, s = (scale if plain else data[0][0]), seen.sums
@@ -316,6 +323,20 @@ def handle_of(losses: LossMode, seer: Seer | None = None) -> Callable[[Any, tupl
         return func(*args, **kwargs)
 
     return handle
+
+
+def dtype_of(model: torch.nn.Module, recording: Recording) -> str:
+    """What a step was computed in, as facts name it."""
+    cast = autocast_of(recording)
+    if cast:
+        return f"{str(next(iter(cast.values()))).removeprefix('torch.')} autocast"
+    first = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    return str(first).removeprefix("torch.")
+
+
+def autocast_of(recording: Recording) -> Mapping[str, torch.dtype]:
+    """What autocast was on as the model ran."""
+    return next((node.autocast for node in recording.nodes if node.module), {})
 
 
 def _module(model: torch.nn.Module, path: str) -> Any:

@@ -27,6 +27,7 @@ __all__ = [
     "chain_of",
     "leaves",
     "mapped",
+    "needed_by",
     "scale_of",
     "signature_of",
     "terms_of",
@@ -171,7 +172,12 @@ class Recording:
     @property
     def terms(self) -> list[Term]:
         """The summands of what was shown."""
-        return terms_of(self.nodes, self.shown, self.scale)
+        return terms_of(self.nodes, self.shown, self.scale, rows=self.rows)
+
+    @property
+    def sums(self) -> bool:
+        """Whether the loss is a sum over the rows of its batch, and not their mean."""
+        return self.main is not None and _is_sum(self.nodes, self.main.ref)
 
     @property
     def signature(self) -> tuple[str, ...]:
@@ -212,7 +218,7 @@ class Recording:
 
     def cut(self, ref: Ref) -> tuple[list[Node], Ref]:
         """The calls that one tensor needs, and its place among them."""
-        wanted = _needed(self.nodes, ref.node)
+        wanted = needed_by(self.nodes, ref.node)
         places = {old: new for new, old in enumerate(wanted)}
         moved = lambda r: Ref(places[r.node], r.leaf)  # noqa: E731
         nodes = [_with(self.nodes[old], lambda leaf: moved(leaf) if isinstance(leaf, Ref) else leaf) for old in wanted]
@@ -230,8 +236,8 @@ class Tape:
     def note(self, node: Node) -> None:
         """Add a call, if it gave back tensors."""
         made = node.made
-        if not made:
-            return
+        if not made or (node.name in _SAME and node.args and made[0] is node.args[0]):
+            return  # nothing, or what was there before: x.to(device) on that device
         place = len(self.nodes)
         self.nodes.append(node)
         for leaf, tensor in enumerate(made):
@@ -281,6 +287,8 @@ class Tape:
                 broken.append(
                     f"{self.nodes[at].name} takes a tensor that was made by {tensor.grad_fn.name()} out of sight"
                 )
+            if tensor.ndim == 0:  # a number: as it is now, whatever is written into it later
+                tensor = tensor.detach().clone()
             return Constant(tensor.detach(), version_of(tensor))
 
         nodes = [_with(self.nodes[old], lambda leaf, at=old: cut(leaf, at)) for old in wanted]
@@ -325,11 +333,28 @@ class Tape:
         return sorted(wanted)
 
     def _taken(self, tensor: torch.Tensor, place: int, rows: int) -> bool:
-        """Whether a note takes a batch out of something that has another number of rows."""
+        """Whether a note takes a batch out of something that has another number of rows, or makes a number of no batch,
+        as the scale of a gradient scaler."""
         node = self.nodes[place]
+        if tensor.ndim == 0 and not tensor.requires_grad:
+            return not self._varies(place, rows)
         if tensor.requires_grad or node.module or tensor.shape[:1] != (rows,):
             return False
         return any(t.ndim and t.shape[0] != rows for t in leaves((node.args, node.kwargs)))
+
+    def _varies(self, place: int, rows: int) -> bool:
+        """Whether a note, or one that it needs, is a call of the model or is given weights or rows of a batch."""
+        waiting, seen = [place], set[int]()
+        while waiting:
+            at = waiting.pop()
+            seen.add(at)
+            node = self.nodes[at]
+            given = list(leaves((node.args, node.kwargs)))
+            if node.module or any(t.shape[:1] == (rows,) or (t.requires_grad and t.is_leaf) for t in given):
+                return True
+            refs = [self._before(t, at) for t in given]
+            waiting += [r.node for r in refs if r is not None and r.node not in seen]
+        return False
 
     def scalars(self, after: int = 0) -> Iterator[tuple[Ref, torch.Tensor]]:
         """Every single floating number that was made, in order."""
@@ -348,7 +373,8 @@ def signature_of(nodes: Sequence[Node]) -> tuple[str, ...]:
     return tuple("model" if nodes[place].module else nodes[place].name for place in sorted(after))
 
 
-def _needed(nodes: Sequence[Node], last: int) -> list[int]:
+def needed_by(nodes: Sequence[Node], last: int) -> list[int]:
+    """The places of a call and of all that it needs, in order."""
     wanted, waiting = {last}, [last]
     while waiting:
         node = nodes[waiting.pop()]
@@ -369,23 +395,34 @@ def _with(node: Node, change: Callable[[Any], Any]) -> Node:
 # ---- structures ------------------------------------------------------------------------------------------------------
 
 
-def leaves(structure: Any, kind: Any = torch.Tensor) -> Iterator[Any]:
+def leaves(structure: Any, kind: Any = torch.Tensor) -> list[Any]:
     """Everything of a kind in lists, tuples, dicts and dataclasses, in order.
 
-    >>> list(leaves({"a": [1, (2,)], "b": 3}, int))
+    >>> leaves({"a": [1, (2,)], "b": 3}, int)
     [1, 2, 3]
     """
+    found: list[Any] = []
+    _collect(structure, kind, found)
+    return found
+
+
+_BARE = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device, slice})
+
+
+def _collect(structure: Any, kind: Any, found: list[Any]) -> None:
     if isinstance(structure, kind):
-        yield structure
-    elif isinstance(structure, Mapping):
-        for inner in structure.values():
-            yield from leaves(inner, kind)
+        found.append(structure)
+    elif type(structure) in _BARE:
+        return
     elif isinstance(structure, (list, tuple)):
         for inner in structure:
-            yield from leaves(inner, kind)
+            _collect(inner, kind, found)
+    elif isinstance(structure, Mapping):
+        for inner in structure.values():
+            _collect(inner, kind, found)
     elif hasattr(structure, "__dataclass_fields__") and not isinstance(structure, type):
         for name in structure.__dataclass_fields__:
-            yield from leaves(getattr(structure, name, None), kind)
+            _collect(getattr(structure, name, None), kind, found)
 
 
 def mapped(structure: Any, change: Callable[[Any], Any]) -> Any:
@@ -414,22 +451,26 @@ _QUOTIENTS = frozenset({"div", "truediv", "itruediv", "divide", "true_divide"})
 _SAME = frozenset({"to", "float", "double", "contiguous", "clone", "squeeze", "view", "reshape"})
 
 
-def terms_of(nodes: Sequence[Node], ref: Ref, coefficient: float = 1.0) -> list[Term]:
-    """The summands of a tensor: sums are taken apart, and what is multiplied with a number."""
+def terms_of(nodes: Sequence[Node], ref: Ref, coefficient: float = 1.0, rows: int = 0) -> list[Term]:
+    """The summands of a tensor: sums are taken apart, and what is multiplied with a number.
+
+    A sum over the rows that is divided by their number is their mean, and stays whole.
+    """
     node = nodes[ref.node]
     name = node.name.strip("_")
     found: list[Term] | None = None
     if not node.module and not node.kwargs.keys() - {"alpha"}:
         if name in _SUMS and len(node.args) == 2:
             sign = _SUMS[name] * float(node.kwargs.get("alpha", 1.0))
-            found = [*_terms(nodes, node.args[0], coefficient), *_terms(nodes, node.args[1], coefficient * sign)]
+            one, two = node.args
+            found = [*_terms(nodes, one, coefficient, rows), *_terms(nodes, two, coefficient * sign, rows)]
         elif name in _PRODUCTS | _QUOTIENTS and len(node.args) == 2:
-            found = _scaled(nodes, node, name, coefficient)
+            found = _scaled(nodes, node, name, coefficient, rows)
         elif name in _SAME and node.args and isinstance(node.args[0], Ref):
-            found = terms_of(nodes, node.args[0], coefficient)
+            found = terms_of(nodes, node.args[0], coefficient, rows)
     if found is not None:
         return found
-    needed = [nodes[i] for i in _needed(nodes, ref.node)]
+    needed = [nodes[i] for i in needed_by(nodes, ref.node)]
     if any(n.module for n in needed):
         kind = "data"
     elif any(True for n in needed for _ in leaves((n.args, n.kwargs), Parameter)):
@@ -457,20 +498,30 @@ def scale_of(nodes: Sequence[Node], ref: Ref) -> bool:
     return node.name.strip("_") in _PRODUCTS and any(isinstance(arg, Constant) for arg in node.args)
 
 
-def _terms(nodes: Sequence[Node], value: Any, coefficient: float) -> list[Term]:
-    return terms_of(nodes, value, coefficient) if isinstance(value, Ref) else []
+def _terms(nodes: Sequence[Node], value: Any, coefficient: float, rows: int) -> list[Term]:
+    return terms_of(nodes, value, coefficient, rows) if isinstance(value, Ref) else []
 
 
-def _scaled(nodes: Sequence[Node], node: Node, name: str, coefficient: float) -> list[Term] | None:
-    one, two = (_plain_number(arg) for arg in node.args)
+def _scaled(nodes: Sequence[Node], node: Node, name: str, coefficient: float, rows: int) -> list[Term] | None:
+    first, second = node.args
+    one, two = _plain_number(first), _plain_number(second)
     if name in _QUOTIENTS:
-        plain = two and isinstance(node.args[0], Ref) and not isinstance(node.args[1], Constant)  # else it is a count
-        return _terms(nodes, node.args[0], coefficient / two) if plain and two else None
-    if one is not None and isinstance(node.args[1], Ref):
-        return terms_of(nodes, node.args[1], coefficient * one)
-    if two is not None and isinstance(node.args[0], Ref):
-        return terms_of(nodes, node.args[0], coefficient * two)
+        if not two or not isinstance(first, Ref) or (rows and two % rows == 0 and _is_sum(nodes, first)):
+            return None
+        if isinstance(second, Constant):  # a count that came from outside
+            return None
+        return terms_of(nodes, first, coefficient / two, rows)
+    if one is not None and isinstance(second, Ref):
+        return terms_of(nodes, second, coefficient * one, rows)
+    if two is not None and isinstance(first, Ref):
+        return terms_of(nodes, first, coefficient * two, rows)
     return None
+
+
+def _is_sum(nodes: Sequence[Node], ref: Ref) -> bool:
+    """Whether a tensor is a sum over the rows of a batch, by how it was made."""
+    node = nodes[ref.node]
+    return not node.module and (node.name == "sum" or node.kwargs.get("reduction") == "sum")
 
 
 def _plain_number(value: Any) -> float | None:

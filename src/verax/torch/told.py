@@ -106,6 +106,12 @@ class ToldRecorder(Recorder):
         if self.phase != "training":
             super()._close_measuring()
 
+    def _trains_anew(self) -> bool:
+        return False
+
+    def _measures_anew(self) -> bool:
+        return False
+
     def _start_training_pass(self) -> None:
         self.stale = True
 

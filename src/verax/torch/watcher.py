@@ -22,7 +22,7 @@ from verax.torch.recorder import Recorder
 from verax.torch.replay import Runner, Source, fitted
 from verax.torch.state import preserved
 from verax.torch.tape import Recording
-from verax.watch import End, Epoch, LoopProbe, Measured, Step, chosen_average
+from verax.watch import BY_ROWS, MEAN, PER_ROW, End, Epoch, LoopProbe, Measured, Step, chosen_average
 from verax.watch.averages import check
 
 __all__ = ["Ledger", "watch"]
@@ -93,6 +93,11 @@ class Ledger:
         """Listen no more. What was heard can still be explained."""
         self._stack.close()
 
+    @property
+    def kept(self) -> int:
+        """Bytes of batches that are kept now."""
+        return self._recorder.training.size + self._recorder.validation.size
+
     def _begins(self, _: str) -> None:
         self.epochs += 1
         self._buffers = {
@@ -129,7 +134,8 @@ class Ledger:
             val_loader: Batches as the training loader gives them: a DataLoader, a list of batches, or tensors (one
                 batch). None where the loop ran its validation inside of the watch.
             train: The training number as the loop printed it, or how it was averaged: "mean of batches" (when None),
-                "mean of batches by their rows", "last batch", "last 50 batches", "smoothed by 0.98", "sum of batches".
+                "mean of batches by their rows", "last batch", "last 50 batches", "smoothed by 0.98", "sum of batches",
+                "sum of batches over their rows" (when None and the loss is a sum over rows).
             validation: The same for the validation number.
             train_loader: What the epoch trained on, for how many rows it has.
 
@@ -176,7 +182,8 @@ class Ledger:
         buffers = [(buffer, buffer.detach().clone()) for buffer in self.model.buffers()]
         off = dict.fromkeys(flags_of(self.model), False)
         val_flags = heard_validation.kept[0].batch.flags if heard_validation is not None else off
-        found = find(self.model, step, first, (step.batch.flags, val_flags))
+        with preserved([self.model]):  # batch normalizations in training mode count what they are looked at with
+            found = find(self.model, step, first, (step.batch.flags, val_flags))
         sources = {("validation rows", True): source, **self._wholes(loaders, step.batch, first.batch)}
         if part_of(loaders.get("validation")):
             sources["validation rows", False] = source
@@ -197,7 +204,9 @@ class Ledger:
     ) -> tuple[End, list[str]]:
         """The training number."""
         values, rows, penalties = training.values, training.rows, training.penalties
-        average, told = chosen_average(said, values, rows, "training number")
+        average, told = chosen_average(said, values, rows, "training number", _usual(found.training))
+        own = [m for step in training.sample() for m in step.own.values()]
+        average = _even(average, rows, found.training, own)
         loader = loaders.get("training")
         count = int(rows.sum())
         of = rows_of(loader) if readable else None
@@ -212,20 +221,23 @@ class Ledger:
         """The validation number: as it was heard, or measured now, every row alike."""
         side, params = found.validation, self.at or f"the end of epoch {self.epochs}"
         part = part_of(loaders.get("validation"))
+        shares = None
         if heard_validation is not None:
-            values, rows, shares = heard_validation.values, heard_validation.rows, None
+            values, rows = heard_validation.values, heard_validation.rows
             penalties = heard_validation.penalties
+            measured = [m for step in heard_validation.sample() for m in step.own.values()]
         else:
             facts = side.facts(params, "fresh", PLAIN_AVERAGE, Rows("validation rows", part=part))
             measured = list(runner.run(facts, source.steps(), None))
             penalties = np.array([sum(m.penalties.values()) for m in measured])
             rows = np.array([m.rows for m in measured])
-            even = said is None
-            values = np.array([m.sums.mean if even else m.value for m in measured]) + penalties
-            shares = np.array([m.sums.weight for m in measured]) if even else None
-        average, told = chosen_average(said, values, rows, "validation number")
-        if shares is not None:
-            average = PLAIN_AVERAGE
+            if said is None:  # nobody has made a number of them: every row alike
+                values = np.array([m.sums.mean for m in measured]) + penalties
+                shares = np.array([m.sums.weight for m in measured])
+            else:
+                values = np.array([m.value for m in measured]) + penalties
+        average, told = chosen_average(said, values, rows, "validation number", _usual(side))
+        average = _even(average, rows, side, measured) if shares is None else PLAIN_AVERAGE
         count = int(rows.sum())
         which = Rows("validation rows", count, rows_of(loaders["validation"]) if part else count, part)
         facts = side.facts(params, "fresh", average, which)
@@ -286,6 +298,26 @@ def _plain_part(recording: Recording) -> Recording:
         if node.module and "num_items_in_batch" in node.kwargs:  # those of a training step
             node.kwargs = {name: value for name, value in node.kwargs.items() if name != "num_items_in_batch"}
     return replace(recording, nodes=nodes, loss=ref, shown=ref, primary=0, scale=1.0)
+
+
+def _usual(side: Side) -> str:
+    """How people average: sums over a batch's rows are added up, and divided by all rows."""
+    return PER_ROW if side.recording.sums else MEAN
+
+
+def _even(average: str, rows: np.ndarray, side: Side, measured: Sequence[Measured]) -> str:
+    """The plain average, where batches are so alike that every row has one share in what is an average of batches.
+
+    Args:
+        average: The average by its name.
+        rows: Rows in each batch.
+        side: The pass.
+        measured: Some of its batches; what counts in a loss is to be as much for each row.
+    """
+    alike = average == BY_ROWS or (average == MEAN and rows.min() == rows.max())
+    each = np.array([m.sums.weight / m.rows for m in measured])
+    known = len(each) > 0 and float(np.ptp(each)) == 0.0 if side.loss is not None else True
+    return PLAIN_AVERAGE if alike and known and not side.recording.sums else average
 
 
 def _as_batches(given: Any, rows: int) -> Any:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from verax.errors import InputError
 from verax.ledger.tally import Tally
 
 __all__ = ["Epoch", "Measured", "Step"]
 
 #: So many numbers wait before they are read from the device.
 _WAITING = 256
+#: So many batches of the end are kept besides the sample.
+_LATEST = 8
 
 
 class Measured(NamedTuple):
@@ -58,6 +62,7 @@ class Step:
         draws: The state of the random generators as it began; None where it was not kept.
         own: The training objective (as facts name it) -> what was measured as the step ran, at its own weights.
         size: Bytes that are kept for it.
+        rows: How many rows it has, where the program cannot see that.
     """
 
     number: int
@@ -65,6 +70,7 @@ class Step:
     draws: Any = None
     own: dict[str, Measured] = field(default_factory=dict[str, Measured])
     size: int = 0
+    rows: int | None = None
 
 
 class Epoch:
@@ -72,12 +78,16 @@ class Epoch:
 
     The sample is uniform over the batches seen so far, without replacement (J. Vitter, *Random sampling with a
     reservoir*, 1985, algorithm R), drawn by a generator of its own; what it keeps never exceeds ``batches`` batches nor
-    ``memory`` bytes. The latest batch is kept besides. Of every batch its numbers are kept: 24 bytes.
+    ``memory`` bytes, but that one batch is kept however large. The latest batches are kept besides, eight at most and
+    a quarter of the memory, for numbers that are of these alone. Of every batch its numbers are kept: 24 bytes.
 
     Args:
         batches: How many batches are kept at most.
         memory: How many bytes they may take.
         read: Makes floats of the numbers as the program has them; called for many at a time.
+
+    Raises:
+        InputError: No batch is to be kept.
     """
 
     def __init__(
@@ -86,16 +96,18 @@ class Epoch:
         memory: int = 256 << 20,
         read: Callable[[Sequence[Any]], Sequence[float]] = lambda numbers: [float(n) for n in numbers],
     ):
+        if batches < 1:
+            raise InputError("Batches were to be kept.", received=f"batches={batches}", do="Let at least one be kept.")
         self.memory = memory
         self.steps = 0
         self.kept: list[Step] = []
-        self.latest: Step | None = None
+        self._latest: deque[Step] = deque(maxlen=_LATEST)
         self._capacity = batches
         self._read = read
         self._random = np.random.default_rng(0x5EED)
         self._waiting: list[tuple[Any, Any]] = []
+        self._waiting_rows: list[int] = []
         self._numbers: list[np.ndarray] = []
-        self._rows: list[int] = []
 
     def place(self) -> int | None:
         """Where in the sample the batch that comes next belongs; None where it does not. To be asked once a batch."""
@@ -115,9 +127,11 @@ class Epoch:
             place: What ``place`` said.
         """
         self._waiting.append((value, penalty))
-        self._rows.append(rows)
+        self._waiting_rows.append(rows)
         self.steps += 1
-        self.latest = step
+        self._latest.append(step)
+        while len(self._latest) > 1 and sum(s.size for s in self._latest) > self.memory // 4:
+            self._latest.popleft()
         if place is not None:
             self.kept[place : place + 1] = [step]
             while len(self.kept) > 1 and sum(s.size for s in self.kept) > self.memory:
@@ -128,8 +142,9 @@ class Epoch:
     def _flush(self) -> None:
         if self._waiting:
             flat = self._read([number for pair in self._waiting for number in pair])
-            self._numbers.append(np.asarray(flat, np.float64).reshape(-1, 2))
-            self._waiting = []
+            numbers = np.asarray(flat, np.float64).reshape(-1, 2)
+            self._numbers.append(np.column_stack([numbers, self._waiting_rows]))
+            self._waiting, self._waiting_rows = [], []
 
     def _column(self, column: int) -> np.ndarray:
         self._flush()
@@ -150,11 +165,28 @@ class Epoch:
     @property
     def rows(self) -> np.ndarray:
         """(batches,) how many rows each has."""
-        return np.asarray(self._rows, np.int64)
+        return self._column(2).astype(np.int64)
+
+    @property
+    def latest(self) -> Step | None:
+        """The last batch of all."""
+        return self._latest[-1] if self._latest else None
+
+    @property
+    def size(self) -> int:
+        """Bytes that are kept of batches: of the sample, and of the latest."""
+        return sum(step.size for step in self.sample(latest=True))
 
     def sample(self, *, latest: bool = False) -> list[Step]:
-        """The batches that can be measured again, in order; the last of all among them where that is asked."""
+        """The batches that can be measured again, in order; the latest ones among them where that is asked."""
         chosen = {step.number: step for step in self.kept}
-        if latest and self.latest is not None:
-            chosen.setdefault(self.latest.number, self.latest)
+        if latest:
+            chosen = {step.number: step for step in self._latest} | chosen
         return [chosen[n] for n in sorted(chosen)]
+
+    def stands_for(self, steps: Sequence[Step]) -> np.ndarray:
+        """For how many batches of the pass each one of a sample with the latest stands: these for themselves alone, and
+        the others, which were drawn, for all the rest in equal shares."""
+        first = self.steps - len(self._latest)
+        drawn = np.array([step.number < first for step in steps], bool)
+        return np.where(drawn, first / max(int(drawn.sum()), 1), 1.0)
