@@ -47,11 +47,13 @@ class Pending:
         recording = self.recording
         chain = chain_of(recording.nodes, recording.loss) if recording.nodes else [recording.loss]
         own = next((r for r in chain if not recording.nodes or not scale_of(recording.nodes, r)), chain[-1])
-        if self._undivided and own is not chain[-1] and recording.divided(own):
-            divided, own = own, chain[chain.index(own) + 1]
-            recording.scale = 1.0
-            self._looked = [own] if own in self._looked else [r for r in self._looked if r != divided]
-        return next(iter(self._looked), own)
+        shed: list[Ref] = []
+        while self._undivided and own is not chain[-1] and recording.divided(own):
+            shed.append(own)
+            if recording.nodes[own.node].args[1] != 1:
+                recording.scale = 1.0
+            own = chain[chain.index(own) + 1]
+        return own if own in self._looked else next((r for r in self._looked if r not in shed), own)
 
     def count(self, epoch: Epoch) -> None:
         """Add the step to its pass."""
