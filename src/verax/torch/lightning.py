@@ -95,6 +95,7 @@ class LightningExplain(_base()):
         """An epoch begins."""
         if self._ledger is not None:
             self._ledger.recorder.begin("training", "validation", phase="training")
+            self._ledger.epochs = trainer.current_epoch + 1
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """A validation begins, at the end of an epoch or in the middle of it."""
@@ -145,7 +146,6 @@ class LightningExplain(_base()):
             said = [_said(logged, name, usual) for name, usual in zip(self.names, _USUAL, strict=True)]
             if not ledger.measured:
                 said[1] = None  # what was logged is of other weights
-            ledger.epochs = trainer.current_epoch + 1
             gap = ledger.told(_loaders(trainer), *said)
         self.gaps.append(gap)
         if self._print is not None and trainer.is_global_zero:

@@ -251,6 +251,8 @@ class Tape:
         ref = self._maker.get(id(tensor))
         if ref is None or (made := self.nodes[ref.node].made) is None or made[ref.leaf] is not tensor:
             return None
+        if isinstance(tensor, torch.nn.Parameter):  # an optimizer's writing into it made it not
+            return None
         return ref
 
     def value(self, ref: Ref) -> torch.Tensor:
