@@ -70,6 +70,16 @@ def _bounded_memory():
 
 
 @pytest.fixture(autouse=True)
+def _keras_as_it_comes(request: pytest.FixtureRequest):
+    """Examples that run Keras itself run under JAX's own promotion rules, which Keras needs."""
+    if request.path.parent == Path(verax.__file__).parent / "keras":
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            yield
+    else:
+        yield
+
+
+@pytest.fixture(autouse=True)
 def _names(doctest_namespace: dict[str, object]):
     """A doctest has numpy, jax.numpy and verax at hand, beside the names of its own module."""
     doctest_namespace.update(np=np, jnp=jnp, verax=verax)

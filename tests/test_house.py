@@ -63,7 +63,8 @@ HOUSE = {
     "testing": ("errors", "ledger", "watch", "frame", "losses", "metrics"),
     # The front door opens the rooms lazily; for type checkers it names them all.
     "verax": (),
-    "cli": ("verax", "errors", "formats", "ledger", "watch", "torch", "keras"),
+    "script": ("errors", "ledger"),
+    "cli": ("verax", "script", "errors", "formats", "ledger", "watch", "torch", "keras"),
     "__main__": ("cli",),
 }  # fmt: skip
 HOUSE["verax"] = tuple(HOUSE)[: tuple(HOUSE).index("verax")]

@@ -1,8 +1,10 @@
-"""The ``verax`` command: ``demo`` trains a network on real digits, ``inspect`` says what a file of a model holds."""
+"""The ``verax`` command: ``demo`` trains a network on real digits, ``explain`` runs a training script of Keras or
+PyTorch and says why its two numbers differ, ``inspect`` says what a file of a model holds."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import shutil
 import sys
@@ -11,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import verax  # a command is the outermost edge: it uses the public names, which open as they are needed
-from verax.formats import inspecting, showing
+from verax import script
 
 if TYPE_CHECKING:
     from verax.ledger.reading import Reading
@@ -25,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status.
 
     It is 0; 1 for an error of Verax, or a file in which ``inspect`` finds something unsafe; 2 for a wrong argument; 130
-    for Ctrl-C.
+    for Ctrl-C; of ``explain`` it is that of the script, and 1 where there was nothing to explain.
 
     Args:
         arguments: The words after ``verax``; those of the process when None.
@@ -38,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if asked.command == "inspect":
             return inspect(asked.file, as_json=asked.json)
+        if asked.command == "explain":
+            return script.explain_script(asked.script, asked.arguments, html=asked.html, as_json=asked.json)
         demo(epochs=asked.epochs, seed=asked.seed)
     except verax.errors.VeraxError as error:
         print(error, file=sys.stderr)
@@ -55,6 +59,8 @@ def inspect(file: str, *, as_json: bool = False) -> int:
         file: The file.
         as_json: Whether to print it for machines.
     """
+    # Opened here: what a script sets for its libraries before it imports them is set too late after this.
+    inspecting, showing = (importlib.import_module(f"verax.formats.{name}") for name in ("inspecting", "showing"))
     report = inspecting.inspect_file(file)
     if as_json:
         print(json.dumps(report, indent=2, default=str))
@@ -126,6 +132,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     shown.add_argument("--epochs", type=int, default=10, metavar="N", help="epochs to train (default: 10)")
     shown.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the run (default: 0)")
+    ran = commands.add_parser(
+        "explain",
+        help="run a training script of Keras or PyTorch, and explain its gap",
+        description="Run a training script of Keras or PyTorch as it is, and say at its end why its validation number "
+        "is not its training number. Options of verax stand before the script; what follows it is the script's.",
+    )
+    ran.add_argument("--html", metavar="FILE", help="write a page with the picture")
+    ran.add_argument("--json", action="store_true", help="print all of it for machines: the last line of the output")
+    ran.add_argument("script", metavar="script.py", help="the script")
+    ran.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="the script's own arguments")
     looked = commands.add_parser(
         "inspect",
         help="say what a file of a model holds",

@@ -60,7 +60,7 @@ def test_overfitting_is_called_by_its_name():
         assert one.gap.links[-1].interval[0] > 0
 
 
-#: The expected loss that a mode adds to a model that knows the truth: E(y - prediction)² in training less in evaluation.
+#: The expected loss that a mode adds to a model that knows the truth: E(y - prediction)², training less evaluation.
 SQUARES = float(TRUTH.square().sum())
 CLOSED = {
     "dropout": SQUARES,  # Σ w² p / (1 - p), p = 1/2

@@ -12,6 +12,7 @@ from verax.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from verax.torch.lightning import LightningExplain
+    from verax.torch.script import watching
     from verax.torch.trainer import TrainerExplain
     from verax.torch.watcher import Ledger, watch
 
@@ -20,9 +21,10 @@ _NAMES = {
     "LightningExplain": "verax.torch.lightning",
     "TrainerExplain": "verax.torch.trainer",
     "watch": "verax.torch.watcher",
+    "watching": "verax.torch.script",
 }
 
-__all__ = ["Ledger", "LightningExplain", "TrainerExplain", "watch"]
+__all__ = ["Ledger", "LightningExplain", "TrainerExplain", "watch", "watching"]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.overrides import TorchFunctionMode
+from torch._C import _len_torch_function_stack
+from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 
 from verax.ledger.tally import Tally
 
@@ -195,12 +196,33 @@ def _tally(v: np.ndarray, u: np.ndarray) -> Tally:
     return Tally(*(float(x) for x in (v.sum(), u.sum(), (v * v).sum(), (v * u).sum(), (u * u).sum(), (u != 0).sum())))
 
 
+def _taken() -> list[Any]:
+    """The modes that are on, the uppermost first; taken off."""
+    return [_pop_mode() for _ in range(_len_torch_function_stack())]
+
+
 class FunctionMode(TorchFunctionMode):
     """Hands every torch function to one callable: (function, args, kwargs) -> its result."""
 
     def __init__(self, handle: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]):
         super().__init__()
         self.handle = handle
+
+    def begin(self) -> None:
+        """Hear from here on, beneath the modes that are on: a program that ends one of its own ends that one."""
+        modes = _taken()
+        default = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+        if modes and modes[-1] is default:  # that of torch.set_default_device, which has to be the lowest
+            _push_mode(modes.pop())
+        _push_mode(self)
+        for mode in reversed(modes):
+            _push_mode(mode)
+
+    def end(self) -> None:
+        """Hear no more, wherever among the modes that are on it stands."""
+        for mode in reversed(_taken()):
+            if mode is not self:
+                _push_mode(mode)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return self.handle(func, args, kwargs or {})

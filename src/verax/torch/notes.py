@@ -113,8 +113,8 @@ def _moving(model: torch.nn.Module, found: Findings, before: Mapping[str, torch.
     if not moved:
         return []
     return [
-        f"{_named(model, moved)}: its weights are frozen (requires_grad=False), but its running mean and variance moved in "
-        "this epoch: a batch normalization in training mode updates them. Call eval() on it after model.train()."
+        f"{_named(model, moved)}: its weights are frozen (requires_grad=False), but its running mean and variance "
+        "moved in this epoch: a batch normalization in training mode updates them. Call eval() on it after model.train()."
     ]
 
 

@@ -87,7 +87,7 @@ class Recorder:
         self._hook(self.model)
         self._handles.append(register_optimizer_step_pre_hook(self._steps))
         self._handles.append(register_optimizer_step_post_hook(self._stepped))
-        self._mode.__enter__()
+        self._mode.begin()
 
     def stop(self) -> None:
         """Listen no more; nothing of the loop is changed afterwards."""
@@ -97,7 +97,8 @@ class Recorder:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        self._step_out()
+        self._stepping = self._out = False
+        self._mode.end()
         self._tape.forget()
 
     @contextlib.contextmanager
@@ -135,7 +136,7 @@ class Recorder:
 
     def _steps(self, *_: Any) -> None:
         """An optimizer begins a step, which is a hundred functions of no interest."""
-        self._stepping = self._step_out()
+        self._stepping = self._step_out() or self._stepping  # a step may be made of another class's
 
     def _stepped(self, *_: Any) -> None:
         if self._stepping:
@@ -413,6 +414,7 @@ class Recorder:
             self._pass_of["validation"] = self._iterations
             if self.loader is not None and self.loader is not self.loaders.get("training"):
                 self.loaders["validation"] = self.loader
+            self._begins("validation")
         self.stale, self._fresh_validation = False, True
         return self.validation
 

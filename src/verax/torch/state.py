@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import random
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["draw", "draw_others", "draws_now", "others_now", "preserved", "version_of"]
+__all__ = ["draw", "draw_others", "draws_now", "eagerly", "others_now", "preserved", "version_of"]
 
 
 def draws_now() -> tuple[Any, ...]:
@@ -45,6 +46,14 @@ def draw_others(state: tuple[Any, ...]) -> None:
 def version_of(tensor: torch.Tensor) -> int:
     """How often a tensor has been written over; those of ``torch.inference_mode`` do not say."""
     return 0 if tensor.is_inference() else tensor._version
+
+
+def eagerly() -> contextlib.AbstractContextManager[Any]:
+    """Within it compiled models run as they were written, so that what is called in them can be seen."""
+    stance = getattr(torch.compiler, "set_stance", None)
+    if stance is None or "torch._dynamo" not in sys.modules:  # nothing is compiled, and opening it takes seconds
+        return contextlib.nullcontext()
+    return stance("force_eager")
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from verax.torch.modes import bare, flags_of
 from verax.torch.notes import ADVICE, notes_of
 from verax.torch.recorder import Recorder
 from verax.torch.replay import Runner, Source, fitted
-from verax.torch.state import preserved
+from verax.torch.state import eagerly, preserved
 from verax.torch.tape import Recording
 from verax.watch import BY_ROWS, MEAN, PER_ROW, End, Epoch, LoopProbe, Measured, Step, chosen_average
 from verax.watch.averages import check
@@ -38,8 +38,9 @@ def watch(
                 ...                       # the loop as it was
         print(ledger.explain(val_loader))
 
-    What is kept: of every batch 24 bytes; and a uniform sample of batches (their inputs and targets as the loop had
-    them, with the states of the random generators), never more than ``batches`` of them nor than ``memory`` bytes.
+    What is kept: of every batch 24 bytes; a uniform sample of batches (their inputs and targets as the loop had them,
+    with the states of the random generators), never more than ``batches`` of them nor than ``memory`` bytes; and the
+    latest batches, eight at most, in a quarter of that memory. ``ledger.kept`` says how much it is.
 
     Args:
         model: The model that trains.
@@ -57,6 +58,9 @@ class Ledger:
 
     Attributes:
         gaps: The gaps that were asked for, in order.
+        epochs: How many passes have trained.
+        listeners: Are told (this, "training" or "validation") when a pass begins.
+        buffers: The moving averages as the last pass that trained began.
         names: What the two numbers are called.
         at: Whose weights the model has at the end of a pass, in words; "" for those of the end of the epoch.
     """
@@ -76,7 +80,8 @@ class Ledger:
         self.model, self.loss_fn, self.optimizer = bare(model), loss_fn, optimizer
         self.gaps: list[Gap] = []
         self.epochs = 0
-        self._buffers: dict[str, torch.Tensor] = {}
+        self.listeners: list[Callable[[Ledger, str], None]] = []
+        self.buffers: dict[str, torch.Tensor] = {}
         self._recorder = self._hears(model, loss_fn, lambda: Epoch(batches, memory, _read), self._begins)
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(heard(self._recorder))
@@ -98,9 +103,48 @@ class Ledger:
         """Bytes of batches that are kept now."""
         return self._recorder.training.size + self._recorder.validation.size
 
-    def _begins(self, _: str) -> None:
+    @property
+    def calls(self) -> int:
+        """How many steps have trained."""
+        return self._recorder.calls
+
+    @property
+    def trouble(self) -> str:
+        """What kept a step from being heard, in words; "" for nothing."""
+        return self._recorder.trouble
+
+    def iterates(self, loader: Any) -> None:
+        """A data loader gives its batches since before the watch began."""
+        self._recorder.iterates(loader)
+
+    def settle(self) -> None:
+        """Count the step that is under way: it has ended."""
+        self._recorder.settle()
+
+    def passes(self) -> tuple[Epoch, Epoch, dict[str, Any]]:
+        """The pass that trained last, the one that measures now, and their loaders ("measured": the one that runs)."""
+        recorder = self._recorder
+        return recorder.training, recorder.validation, {**recorder.loaders, "measured": recorder.loader}
+
+    def resume(
+        self, training: Epoch, validation: Epoch, loaders: Mapping[str, Any], epochs: int, buffers: Mapping[str, Any]
+    ) -> None:
+        """Go back to two earlier passes, for ``explain``: what ``passes`` gave, and ``epochs`` and ``buffers`` then."""
+        recorder = self._recorder
+        recorder.settle()
+        recorder.training, recorder.validation, recorder.stale = training, validation, False
+        recorder.loaders = {name: loader for name, loader in loaders.items() if name != "measured"}
+        self.epochs, self.buffers = epochs, dict(buffers)
+
+    def _begins(self, which: str) -> None:
+        if which == "training":
+            self._trains()
+        for listener in self.listeners:
+            listener(self, which)
+
+    def _trains(self) -> None:
         self.epochs += 1
-        self._buffers = {
+        self.buffers = {
             f"{path}.{name}": buffer.detach().clone()
             for path, module in self.model.named_modules()
             if isinstance(module, torch.nn.modules.batchnorm._NormBase)
@@ -153,7 +197,7 @@ class Ledger:
             if val_loader is not None:
                 loaders["validation"] = val_loader
             generators = [g for loader in loaders.values() for g in generators_of(loader)]
-            with preserved([self.model], generators):
+            with preserved([self.model], generators), eagerly():
                 gap = self._explain(loaders, val_loader, train, validation)
         self.gaps.append(gap)
         return gap
@@ -194,7 +238,7 @@ class Ledger:
         _name(training, start.facts.objective, found.training)
         probe = LoopProbe(runner, training, start, end, ADVICE)
         gap = probe.gap()
-        notes = [*told, *also, *notes_of(self.model, self.optimizer, found, probe, gap, self._buffers)]
+        notes = [*told, *also, *notes_of(self.model, self.optimizer, found, probe, gap, self.buffers)]
         if recorder.stale and recorder.validation.steps:
             notes.append(f"Steps trained after the last validation that was heard: {self.names[1]} is measured anew.")
         return replace(gap, notes=(*gap.notes, *notes))
