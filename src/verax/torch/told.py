@@ -45,6 +45,7 @@ class ToldRecorder(Recorder):
     over: Callable[[], bool] | None = None
     leave: Callable[[], None] | None = None
     _redirected: list[bool]
+    _inside = False
 
     def start(self) -> None:
         """Begin to listen."""
@@ -60,7 +61,7 @@ class ToldRecorder(Recorder):
         """
         self.settle()
         self._forget()
-        self.phase, self._redirected = phase, []
+        self.phase, self._redirected, self._inside = phase, [], False
         if "training" in passes:
             self.training = self._make()
             self._begins("training")
@@ -87,7 +88,18 @@ class ToldRecorder(Recorder):
         if not (self._redirected.pop() if self._redirected else False):
             super()._leaves(module, args, kwargs, output)
 
+    def _steps(self, *of: Any) -> None:
+        self._inside = True
+        super()._steps(*of)
+
+    def _stepped(self, *of: Any) -> None:
+        if of:  # it has ended; without them its closure has called the model
+            self._inside = False
+        super()._stepped(*of)
+
     def _called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._inside and not torch.is_grad_enabled():  # after its closure an optimizer goes on with its own
+            return func(*args, **kwargs)
         if not self._paused and self.over is not None and self.over():
             return func(*args, **kwargs)
         return super()._called(func, args, kwargs)
