@@ -105,8 +105,13 @@ def largest(gap: Gap) -> tuple[Cause, float]:
 
 
 PLANTED: dict[str, tuple[Any, dict[str, Any], Cause, int]] = {
-    "dropout": (lambda: gpt(0.3), {}, Cause.DROPOUT, -1),
-    "dropout, accumulated": (lambda: gpt(0.3), {"gradient_accumulation_steps": 4}, Cause.DROPOUT, -1),
+    "dropout": (lambda: gpt(0.3), {"num_train_epochs": 6, "learning_rate": 0.01}, Cause.DROPOUT, -1),
+    "dropout, accumulated": (
+        lambda: gpt(0.3),
+        {"gradient_accumulation_steps": 4, "num_train_epochs": 9, "learning_rate": 0.02},
+        Cause.DROPOUT,
+        -1,
+    ),
     "dropout of a classifier": (lambda: bert(0.5), {}, Cause.DROPOUT, -1),
     "weights moved": (gpt, {"learning_rate": 0.03}, Cause.WEIGHTS_MOVED, -1),
     # transformers adds up the losses of a step here: this model takes num_items_in_batch, and does not use it
