@@ -104,11 +104,12 @@ def largest(gap: Gap) -> tuple[Cause, float]:
     return max(bookkeeping.items(), key=lambda item: abs(item[1]))
 
 
+LONGER = {"num_train_epochs": 9, "learning_rate": 0.02}
 PLANTED: dict[str, tuple[Any, dict[str, Any], Cause, int]] = {
-    "dropout": (lambda: gpt(0.3), {"num_train_epochs": 6, "learning_rate": 0.01}, Cause.DROPOUT, -1),
+    "dropout": (lambda: gpt(0.3), LONGER, Cause.DROPOUT, -1),
     "dropout, accumulated": (
         lambda: gpt(0.3),
-        {"gradient_accumulation_steps": 4, "num_train_epochs": 9, "learning_rate": 0.02},
+        {"gradient_accumulation_steps": 4, **LONGER},
         Cause.DROPOUT,
         -1,
     ),
