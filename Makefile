@@ -1,7 +1,9 @@
-# Three commands for a fresh machine with Python >= 3.11, pip and make:
+# Commands for a fresh machine with Python >= 3.11, pip and make:
 #
 #   make demo    install, then train a small network on real digits and say what each number measured
 #   make test    install, then run every check and every test
+#   make test-torch
+#                install PyTorch, Lightning and transformers into .venv-torch, then run the checks and tests of verax.torch
 #   make bench   install the libraries that Verax is timed beside, time all, write benchmarks/RESULTS.md (about an hour);
 #                make bench-quick in five minutes, printed only
 #
@@ -22,7 +24,11 @@ TEST = $(VENV)/.test
 BENCH_VENV ?= .venv-bench
 BENCH = $(BENCH_VENV)/.bench
 
-.PHONY: help demo test lint types unit doctest bench bench-quick clean
+# PyTorch is large, and Verax does not need it: what watches its loops is tested apart.
+TORCH_VENV ?= .venv-torch
+TORCH = $(TORCH_VENV)/.torch
+
+.PHONY: help demo test test-torch lint types unit doctest bench bench-quick clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -47,6 +53,11 @@ unit: $(TEST)
 doctest: $(TEST)
 	$(BIN)/python -m pytest --doctest-modules src
 
+test-torch: $(TORCH)
+	$(TORCH_VENV)/bin/basedpyright --project pyrightconfig.torch.json --pythonpath $(TORCH_VENV)/bin/python
+	$(TORCH_VENV)/bin/python -m pytest tests/torch_watch --numprocesses 4 --dist worksteal
+	$(TORCH_VENV)/bin/python -m pytest --doctest-modules src/verax/torch
+
 bench: $(BENCH)
 	$(BENCH_VENV)/bin/python -m benchmarks.run
 	$(BENCH_VENV)/bin/python -m benchmarks.processes
@@ -57,7 +68,7 @@ bench-quick: $(BENCH)
 	$(BENCH_VENV)/bin/python -m benchmarks.run --quick
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV)
+	rm -rf $(VENV) $(BENCH_VENV) $(TORCH_VENV)
 
 $(MADE):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -87,5 +98,14 @@ $(BENCH): benchmarks/peers.txt requirements/build.txt pyproject.toml
 	@$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check install --quiet \
 	  -r benchmarks/peers.txt -r requirements/build.txt
 	@$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check install --quiet \
+	  --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(TORCH): requirements/torch.txt requirements/base.txt requirements/build.txt pyproject.toml
+	@$(MAKE) --no-print-directory VENV=$(TORCH_VENV) $(TORCH_VENV)/.made
+	@echo "Installing what requirements/torch.txt and requirements/build.txt pin ..."
+	@$(TORCH_VENV)/bin/python -m pip --disable-pip-version-check install --quiet \
+	  -r requirements/torch.txt -r requirements/build.txt
+	@$(TORCH_VENV)/bin/python -m pip --disable-pip-version-check install --quiet \
 	  --no-build-isolation --no-deps --editable .
 	@touch $@

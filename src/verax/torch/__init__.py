@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING, Any
 from verax.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from verax.torch.lightning import LightningExplain
     from verax.torch.script import watching
+    from verax.torch.trainer import TrainerExplain
     from verax.torch.watcher import Ledger, watch
 
-_NAMES = {"Ledger": "verax.torch.watcher", "watch": "verax.torch.watcher", "watching": "verax.torch.script"}
+_NAMES = {
+    "Ledger": "verax.torch.watcher",
+    "LightningExplain": "verax.torch.lightning",
+    "TrainerExplain": "verax.torch.trainer",
+    "watch": "verax.torch.watcher",
+    "watching": "verax.torch.script",
+}
 
-__all__ = ["Ledger", "watch", "watching"]
+__all__ = ["Ledger", "LightningExplain", "TrainerExplain", "watch", "watching"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from verax.ledger.facts import Facts, LayerMode, Rows
-from verax.torch.losses import LossMode, Seen
+from verax.torch.losses import LossMode, Seen, seen_as
 from verax.torch.modes import Found, Layers, Seer, layer_modes, set_flags
 from verax.torch.replay import autocast_of, dtype_of, handle_of, plain_view, run
 from verax.torch.tape import Recording
@@ -35,6 +35,7 @@ class Side:
         dtype: What it is computed in.
         penalties: Whether penalties are in its number.
         view: "augmented" where the loop itself draws something into the model's inputs.
+        counted: Whether its loss is a sum, divided by a count of the model's own.
     """
 
     recording: Recording
@@ -47,6 +48,12 @@ class Side:
     dtype: str = "float32"
     penalties: bool = False
     view: str = "plain"
+    counted: bool = False
+
+    @property
+    def scale(self) -> float:
+        """What makes it a plain loss again where it is divided by a count of the batches of a whole step."""
+        return self.recording.scale if self.counted or self.recording.counted else 1.0
 
     def facts(self, params: str, draws: str, average: str, rows: Rows) -> Facts:
         """What its number measured."""
@@ -129,10 +136,12 @@ def _main(side: Side, mode: LossMode, shown: float) -> list[Seen]:
     main = side.recording.main
     if main is None:
         return []
+    (value,) = run(side.recording, [main.ref], draws=_SEED)
+    side.counted = any(s.summed(float(value)) for s in mode.seen[:1])
     if len(side.recording.data) == 1 and len(mode.seen) == 1:
         return mode.seen
-    (value,) = run(side.recording, [main.ref], draws=_SEED)
-    return [s for s in mode.seen if math.isclose(s.value, float(value), rel_tol=1e-4)][:1]
+    found = seen_as(float(value), mode.seen)
+    return [found] if found is not None else []
 
 
 def _custom(model: torch.nn.Module, layers: Layers, side: Side, known: set[str]) -> list[str]:
@@ -156,9 +165,9 @@ def _objective(side: Side) -> str:
         words.append(f"label smoothing {side.loss.smoothing:g}")
     data = side.recording.data
     if len(data) > 1:
-        times = ", ".join(f"{t.coefficient:g}" for t in data[1:])
+        times = ", ".join(f"{t.coefficient / side.scale:g}" for t in data[1:])
         words.append(f"{len(data) - 1} more term{'s' if len(data) > 2 else ''} (times {times})")
-    if data and (c := data[0].coefficient) != 1.0 and c:
+    if data and (c := data[0].coefficient / side.scale) != 1.0 and c:
         by = 1.0 / c
         words.append(f"divided by {by:g}" if by > 1 and math.isclose(by, round(by), rel_tol=1e-6) else f"times {c:g}")
     return ", ".join(words) or "plain"

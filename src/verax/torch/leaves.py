@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from verax.torch.state import version_of
+
 __all__ = ["Constant", "Parameter", "Ref", "leaves", "mapped", "writes"]
 
 
@@ -29,7 +31,7 @@ class Constant:
     @property
     def changed(self) -> bool:
         """Whether it has been written over since."""
-        return self.tensor._version != self.version
+        return version_of(self.tensor) != self.version
 
 
 @dataclass(frozen=True)

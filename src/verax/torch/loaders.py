@@ -97,7 +97,7 @@ def part_of(loader: Any) -> str:
     """Which part of the rows a loader gives, in words, where that is the share of one process; "" for all."""
     sampler: Any = getattr(loader, "sampler", None)
     rows = rows_of(loader)
-    if isinstance(sampler, DistributedSampler):
+    if isinstance(sampler, DistributedSampler) and sampler.num_replicas > 1:
         padded = sampler.total_size - rows if rows is not None and not sampler.drop_last else 0
         twice = f", {padded} of all rows twice so that shares are equal" if padded > 0 else ""
         return f"the share of rank {sampler.rank} of {sampler.num_replicas}{twice}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 
 from verax.ledger.tally import Tally
 
-__all__ = ["KNOWN", "LossMode", "Seen"]
+__all__ = ["KNOWN", "LossMode", "Seen", "seen_as", "weighted"]
 
 #: Losses with a ``reduction``, whose values before it are one for each row (or token, or element).
 KNOWN: Mapping[Any, str] = {
@@ -73,6 +74,25 @@ class Seen:
     reduction: str = "mean"
     ignores: int | None = None
     weights: tuple[torch.Tensor, ...] = ()
+
+    def summed(self, value: float) -> bool:
+        """Whether a number is not the loss as it was computed, but its sum divided by something."""
+        return self.reduction == "sum" and not _near(self.value, value)
+
+
+def seen_as(value: float, seen: Sequence[Seen]) -> Seen | None:
+    """Which loss a number is: the one of this value; or the only one where that is a sum, divided by a count."""
+    alone = seen[0] if len(seen) == 1 and seen[0].reduction == "sum" else None
+    return next((s for s in seen if _near(s.value, value)), alone)
+
+
+def weighted(sums: Tally, by: float) -> Tally:
+    """The same sums with each weight multiplied."""
+    return Tally(sums.sum, sums.weight * by, sums.sumsq, sums.cross * by, sums.weightsq * by * by, sums.rows)
+
+
+def _near(one: float, two: float) -> bool:
+    return math.isclose(one, two, rel_tol=1e-4, abs_tol=1e-7)
 
 
 @functools.cache

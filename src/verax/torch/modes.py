@@ -14,7 +14,7 @@ import torch
 from verax.ledger.facts import LayerMode
 from verax.torch.tape import DRAWS
 
-__all__ = ["Found", "Layers", "Seer", "Stack", "bare", "flags_of", "layer_modes", "set_flags"]
+__all__ = ["Found", "Layers", "Seer", "Stack", "bare", "flags_of", "judges", "layer_modes", "set_flags"]
 
 _DROPOUT = frozenset(
     [
@@ -227,6 +227,17 @@ def bare(module: Any) -> Any:
         if not isinstance(inner, torch.nn.Module):
             return module
         module = inner
+
+
+def judges(part: torch.nn.Module) -> bool:
+    """Whether a module measures what the model gives: a loss or a metric."""
+    kind = type(part)
+    return (
+        isinstance(part, torch.nn.modules.loss._Loss)
+        or kind.__module__.startswith("torchmetrics")
+        or any(base.__module__.startswith("torchmetrics") for base in kind.__mro__)
+        or ("loss" in kind.__name__.lower() and not any(True for _ in part.parameters()))
+    )
 
 
 # ---- flags -----------------------------------------------------------------------------------------------------------

@@ -10,19 +10,20 @@ import torch
 import torch.overrides
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from verax.ledger.tally import Tally
 from verax.torch.leaves import Constant, Parameter, Ref, leaves, writes
 from verax.torch.loaders import Loaded
 from verax.torch.losses import KNOWN, FunctionMode, LossMode, Seen
-from verax.torch.modes import bare, flags_of
+from verax.torch.modes import bare, flags_of, judges
+from verax.torch.pending import Pending
 from verax.torch.state import draws_now, others_now, preserved
-from verax.torch.tape import DRAWS, Node, Recording, Tape, chain_of, scale_of
-from verax.watch import Epoch, Measured, Step
+from verax.torch.tape import DRAWS, Node, Recording, Tape, chain_of, signature_of
+from verax.watch import Epoch
 
 __all__ = ["Recorder"]
 
 #: Calls by which a loop looks at a number.
 _READ = frozenset({"item", "detach", "__float__", "tolist", "cpu", "numpy", "__format__"})
+_COPIES = frozenset({"clone", "squeeze", "mean"})
 _DEVICES = ("cpu", "cuda")
 #: So many calls of the model may be of one training step before the first has ended.
 _CALLS = 16
@@ -68,9 +69,11 @@ class Recorder:
         self._signatures: list[tuple[str, ...]] = []
         self._primary = 0
         self._loaded = Loaded()
-        self._last: _Pending | None = None
+        self._last: Pending | None = None
         self._pass_of: dict[str, int] = {}
         self._iterations = 0
+        self.scale = 1.0  # what the loop multiplies its losses with where it shows them
+        self.undivided = False  # whether what a loss is divided by before ``backward`` is for accumulation alone
 
     # ---- on and off --------------------------------------------------------------------------------------------------
 
@@ -108,6 +111,14 @@ class Recorder:
     def _hook(self, module: torch.nn.Module) -> None:
         self._handles.append(module.register_forward_pre_hook(self._enters, with_kwargs=True, prepend=True))
         self._handles.append(module.register_forward_hook(self._leaves, with_kwargs=True, always_call=True))
+
+    def spread(self) -> None:
+        """The loop calls parts of the model: listen to these, but for losses and metrics among them."""
+        if not self._spread:
+            self._spread = True
+            for part in list(self.model.modules())[1:]:
+                if part is not self.loss_fn and not judges(part):
+                    self._hook(part)
 
     # ---- what is heard -----------------------------------------------------------------------------------------------
 
@@ -249,7 +260,9 @@ class Recorder:
             return None  # the loop's own call says what is wrong with it
 
     def _looked(self, tensor: torch.Tensor) -> None:
-        """The loop looks at a number: is it the loss of the step?"""
+        """The loop looks at a number, or at a copy of it: is it the loss of the step?"""
+        while (ref := self._tape.ref(tensor)) is not None and (node := self._tape.nodes[ref.node]).name in _COPIES:
+            tensor = node.args[0]
         if self._last is not None and self._last.looked(tensor):
             return
         if self._tape.ref(tensor) is not None:
@@ -272,9 +285,7 @@ class Recorder:
             recording = tape.record(ref)
         if ref is not None and not any(node.module for node in recording.nodes):
             if not self._spread and self._of_the_model(recording):
-                self._spread = True  # the loop calls parts of the model: listen to these from now on
-                for part in list(self.model.modules())[1:]:
-                    self._hook(part)
+                self.spread()
                 self._forget()
                 return
             if not self._of_the_model(recording):
@@ -284,7 +295,7 @@ class Recorder:
             self.left_out[recording.broken] = self.left_out.get(recording.broken, 0) + 1
             self._forget()
             return
-        recording.rows = self._tape.rows(recording.origin)
+        recording.rows, recording.scale = self._tape.rows(recording.origin), self.scale
         recording.unseen = self._loaded.unseen(recording) if ref is not None else ""
         self._each = max(self._each, self._pending, 1)
         if ref is not None and recording.signature not in self._signatures:
@@ -295,7 +306,7 @@ class Recorder:
         place = self._place if self._placed and self._asked == "training" else self.training.place()
         recording.flags, recording.others = self._flags, self._others
         self._trains_in_evaluation = not self._flags.get("model", True)
-        self._last = _Pending(recording, loss, tape, self._own, place)
+        self._last = Pending(recording, loss, tape, self._own, place, self.undivided)
         for tensor in self._read:
             self._last.looked(tensor)
         self._forget()
@@ -329,8 +340,9 @@ class Recorder:
         main = recording.main
         if main is not None:
             nodes, _ = recording.cut(main.ref)
-            self._signatures.append(tuple("model" if node.module else node.name for node in nodes))
-        self._signatures.append(recording.signature)
+            self._signatures.append(signature_of(nodes))
+        for ref in reversed(chain_of(recording.nodes, recording.loss)):  # what it is a multiple of, and it
+            self._signatures.append(signature_of(recording.cut(ref)[0]))
 
     def _forget(self) -> None:
         self._tape.forget()
@@ -357,7 +369,7 @@ class Recorder:
             recording = tape.record(ref)
             read = int(any(tensor is one for one in self._read))
             if recording.signature in self._signatures:  # as in training: the whole of it rather than a summand
-                rank = 2, read, len(recording.nodes)
+                rank = 2, read, len(recording.signature)
             elif tape.nodes[ref.node].call in KNOWN and any(n.module for n in recording.nodes):
                 rank = 1, read, 0
             else:
@@ -374,7 +386,7 @@ class Recorder:
         recording.rows = self._tape.rows(recording.origin)
         recording.unseen = self._loaded.unseen(recording)
         recording.flags, recording.others = self._flags, self._others
-        step = _Pending(recording, tensor, tape, self._own, place)
+        step = Pending(recording, tensor, tape, self._own, place)
         self._pending, self._placed, self._place, self._read = 0, False, None, []
         tape.forget(ref.node + 1)
         step.count(validation)
@@ -430,66 +442,6 @@ class Recorder:
             self._begins("validation")
         self.stale, self._fresh_validation = False, True
         return self.validation
-
-
-class _Pending:
-    """A step whose loss the loop may still look at: the loss, what it is a multiple of, or one of its summands."""
-
-    def __init__(
-        self,
-        recording: Recording,
-        loss: torch.Tensor,
-        tape: Tape,
-        own: Mapping[int, tuple[Ref, Seen, Seen]],
-        place: int | None,
-    ):
-        self.recording, self.place = recording, place
-        self._shown: Ref | None = None
-        self._tensors: dict[Ref, torch.Tensor] = {recording.loss: loss}
-        if recording.nodes:
-            refs = [*chain_of(recording.nodes, recording.loss), *(t.ref for t in recording.terms)]
-            self._tensors |= {r: tape.value(Ref(recording.origin[r.node], r.leaf)) for r in refs}
-        places = {old: new for new, old in enumerate(recording.origin)}
-        self._own = {Ref(places[r.node], r.leaf): (one, plain) for r, one, plain in own.values() if r.node in places}
-
-    def looked(self, tensor: torch.Tensor) -> bool:
-        """The loop looks at a number: whether it is one of the step's."""
-        ref = next((r for r, t in self._tensors.items() if t is tensor), None)
-        self._shown = self._shown or ref
-        return ref is not None
-
-    def count(self, epoch: Epoch) -> None:
-        """Add the step to its pass."""
-        recording = self.recording
-        shown = self._shown
-        if shown is None:  # nothing was looked at: the loss, without a gradient scaler's factor
-            chain = chain_of(recording.nodes, recording.loss) if recording.nodes else [recording.loss]
-            shown = next((r for r in chain if not recording.nodes or not scale_of(recording.nodes, r)), chain[-1])
-        recording.shown = shown
-        step = Step(epoch.steps, recording)
-        penalty: Any = 0.0
-        if recording.nodes:
-            terms = recording.terms
-            penalty = sum(t.coefficient * self._tensors[t.ref].detach() for t in terms if t.kind == "penalty")
-            if self.place is not None:
-                rows = (recording.rows,)
-                step.size = sum(c.tensor.nbytes for c in recording.constants() if c.tensor.shape[:1] == rows)
-                step.own = self._measured(penalty)
-        epoch.add(step, self._tensors[shown].detach(), recording.rows, penalty, place=self.place)
-
-    def _measured(self, penalty: Any) -> dict[str, Measured]:
-        """What the step's known loss came to, row by row: "trained" and "plain"."""
-        data = self.recording.data
-        if not data or data[0].ref not in self._own:
-            return {}
-        seen, plain = self._own[data[0].ref]
-        rows, penalties = self.recording.rows, {"penalties": float(penalty)}
-        found = {"plain": Measured(plain.value, rows, plain.sums, penalties)}
-        if len(data) == 1:
-            c, s = data[0].coefficient, seen.sums
-            sums = Tally(s.sum * c, s.weight, s.sumsq * c * c, s.cross * c, s.weightsq, s.rows)
-            found["trained"] = Measured(c * seen.value, rows, sums, penalties)
-        return found
 
 
 def _autocast() -> dict[str, torch.dtype]:

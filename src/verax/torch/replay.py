@@ -14,9 +14,9 @@ from verax.errors import DataError
 from verax.ledger.facts import Facts
 from verax.ledger.tally import Tally
 from verax.torch.leaves import Constant, Parameter, Ref, leaves, mapped, writes
-from verax.torch.losses import KNOWN, FunctionMode, LossMode
+from verax.torch.losses import KNOWN, FunctionMode, LossMode, seen_as, weighted
 from verax.torch.modes import Seer, bare, set_flags
-from verax.torch.state import draw, draw_others
+from verax.torch.state import draw, draw_others, version_of
 from verax.torch.tape import Node, Recording, needed_by
 from verax.watch import Measured, Step
 
@@ -186,7 +186,7 @@ def fitted(template: Recording, batch: Any, number: int) -> Step:
     def put(leaf: Any) -> Any:
         if isinstance(leaf, Constant) and id(leaf.tensor) in places:
             tensor = places[id(leaf.tensor)]
-            return Constant(tensor, tensor._version)
+            return Constant(tensor, version_of(tensor))
         return leaf
 
     def sized(node: Node) -> Node:
@@ -335,14 +335,18 @@ class Runner:
         data = [(t.coefficient, float(v)) for t, v in zip(terms, values, strict=True) if t.kind == "data"]
         penalty = math.fsum(t.coefficient * float(v) for t, v in zip(terms, values, strict=True) if t.kind == "penalty")
         main = data[0][1] if data else 0.0
-        value = main if plain else math.fsum(c * v for c, v in data)
+        seen = seen_as(main, losses.seen)
+        scale = recording.scale if recording.counted or (seen is not None and seen.summed(main)) else 1.0
+        value = main * scale if plain else math.fsum(c * v for c, v in data)
         penalties = {"penalties": penalty}
-        seen = next((s for s in losses.seen if math.isclose(s.value, main, rel_tol=1e-4, abs_tol=1e-7)), None)
         if seen is None or not data or (not plain and len(data) > 1):
             sums, weight = recording.sums, None if seen is None else seen.sums.weight
             each, weight = (value / recording.rows, None) if sums else (value, weight)
             return Measured.whole(each, recording.rows, weight, penalties)._replace(value=value)
-        c, s = (1.0 if plain else data[0][0]), seen.sums
+        c, s = (scale if plain else data[0][0]), seen.sums
+        if seen.summed(main) and value:  # a sum, divided by a count of the program's own
+            by = s.sum / value / s.weight
+            return Measured(value, recording.rows, weighted(s, by), penalties)
         sums = Tally(s.sum * c, s.weight, s.sumsq * c * c, s.cross * c, s.weightsq, s.rows)
         return Measured(value, recording.rows, sums, penalties)
 

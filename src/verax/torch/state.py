@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["draw", "draw_others", "draws_now", "eagerly", "others_now", "preserved"]
+__all__ = ["draw", "draw_others", "draws_now", "eagerly", "others_now", "preserved", "version_of"]
 
 
 def draws_now() -> tuple[Any, ...]:
@@ -41,6 +41,11 @@ def draw_others(state: tuple[Any, ...]) -> None:
     """Set numpy's and Python's global random generators."""
     np.random.set_state(state[0])  # noqa: NPY002
     random.setstate(state[1])
+
+
+def version_of(tensor: torch.Tensor) -> int:
+    """How often a tensor has been written over; those of ``torch.inference_mode`` do not say."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def eagerly() -> contextlib.AbstractContextManager[Any]:

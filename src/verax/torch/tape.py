@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from verax.torch.leaves import Constant, Parameter, Ref, leaves, mapped
+from verax.torch.state import version_of
 
 __all__ = [
     "DRAWS",
@@ -29,6 +30,7 @@ __all__ = [
     "mapped",
     "needed_by",
     "scale_of",
+    "signature_of",
     "terms_of",
 ]
 
@@ -127,6 +129,7 @@ class Recording:
         origin: The place on the tape of each call.
         unseen: A tensor of the batch, in words, that is not as its loader gave it; "" where there is none.
         primary: Which of the summands that the model's output is in is meant by "the loss".
+        scale: What the loop multiplies it with where it shows it.
     """
 
     nodes: list[Node]
@@ -139,11 +142,12 @@ class Recording:
     origin: Sequence[int] = ()
     primary: int = 0
     unseen: str = ""
+    scale: float = 1.0
 
     @property
     def terms(self) -> list[Term]:
         """The summands of what was shown."""
-        return terms_of(self.nodes, self.shown, rows=self.rows)
+        return terms_of(self.nodes, self.shown, self.scale, rows=self.rows)
 
     @property
     def sums(self) -> bool:
@@ -152,8 +156,20 @@ class Recording:
 
     @property
     def signature(self) -> tuple[str, ...]:
-        """The names of the calls: equal for two steps of one loop."""
-        return tuple("model" if node.module else node.name for node in self.nodes)
+        """The names of the calls from the model on: equal for two steps of one loop, however batches are prepared."""
+        return signature_of(self.nodes)
+
+    @property
+    def counted(self) -> bool:
+        """Whether the loss is divided by a count that came from outside: of what a whole step has, not this batch."""
+        main = self.main
+        nodes = [node for node in self.cut(main.ref)[0] if not node.module] if main is not None else []
+        return any(c.tensor.ndim == 0 for node in nodes for c in leaves((node.args, node.kwargs), Constant))
+
+    def divided(self, ref: Ref) -> bool:
+        """Whether a tensor is another one divided by a plain number."""
+        node = self.nodes[ref.node]
+        return not node.module and node.name.strip("_") in _QUOTIENTS and isinstance(node.args[1], (int, float))
 
     def constants(self) -> list[Constant]:
         """What came from outside, in the order in which it is first used; each once."""
@@ -222,6 +238,8 @@ class Tape:
         ref = self._maker.get(id(tensor))
         if ref is None or (made := self.nodes[ref.node].made) is None or made[ref.leaf] is not tensor:
             return None
+        if isinstance(tensor, torch.nn.Parameter):  # an optimizer's writing into it made it not
+            return None
         return ref
 
     def value(self, ref: Ref) -> torch.Tensor:
@@ -264,7 +282,7 @@ class Tape:
                 )
             if id(tensor) not in outside:  # a number is kept as it is now, whatever is written into it later
                 own = tensor.detach() if tensor.ndim else tensor.detach().clone()
-                outside[id(tensor)] = Constant(own, own._version)
+                outside[id(tensor)] = Constant(own, version_of(tensor))
             return outside[id(tensor)]
 
         nodes = [_with(self.nodes[old], lambda leaf, at=old: cut(leaf, at)) for old in wanted]
@@ -354,6 +372,15 @@ class Tape:
                     yield Ref(place, leaf), tensor
 
 
+def signature_of(nodes: Sequence[Node]) -> tuple[str, ...]:
+    """The names of the calls that the model's output is in."""
+    after: set[int] = set()
+    for place, node in enumerate(nodes):
+        if node.module or any(ref.node in after for ref in leaves((node.args, node.kwargs), Ref)):
+            after.add(place)
+    return tuple("model" if nodes[place].module else nodes[place].name for place in sorted(after))
+
+
 def needed_by(nodes: Sequence[Node], last: int) -> list[int]:
     """The places of a call and of all that it needs, in order."""
     wanted, waiting = {last}, [last]
@@ -437,6 +464,8 @@ def _scaled(nodes: Sequence[Node], node: Node, name: str, coefficient: float, ro
     one, two = _plain_number(first), _plain_number(second)
     if name in _QUOTIENTS:
         if not two or not isinstance(first, Ref) or (rows and two % rows == 0 and _is_sum(nodes, first)):
+            return None
+        if isinstance(second, Constant):  # a count that came from outside
             return None
         return terms_of(nodes, first, coefficient / two, rows)
     if one is not None and isinstance(second, Ref):

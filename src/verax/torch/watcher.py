@@ -61,7 +61,13 @@ class Ledger:
         epochs: How many passes have trained.
         listeners: Are told (this, "training" or "validation") when a pass begins.
         buffers: The moving averages as the last pass that trained began.
+        names: What the two numbers are called.
+        at: Whose weights the model has at the end of a pass, in words; "" for those of the end of the epoch.
     """
+
+    names: tuple[str, str] = ("loss", "val_loss")
+    at = ""
+    _hears: type[Recorder] = Recorder
 
     def __init__(self, model: torch.nn.Module, loss_fn: Any, optimizer: Any, *, batches: int, memory: int):
         if not isinstance(model, torch.nn.Module):
@@ -76,7 +82,7 @@ class Ledger:
         self.epochs = 0
         self.listeners: list[Callable[[Ledger, str], None]] = []
         self.buffers: dict[str, torch.Tensor] = {}
-        self._recorder = Recorder(model, loss_fn, lambda: Epoch(batches, memory, _read), self._begins)
+        self._recorder = self._hears(model, loss_fn, lambda: Epoch(batches, memory, _read), self._begins)
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(heard(self._recorder))
         self._recorder.start()
@@ -218,7 +224,7 @@ class Ledger:
         for said in (train, validation):
             if isinstance(said, str):
                 check(said)
-        step = training.kept[-1]
+        step = max(reversed(training.kept), key=lambda s: s.batch.scale)
         source = self._validation(loaders.get("validation"), given, heard_validation, like)
         first = next(iter(source.steps()))
         buffers = [(buffer, buffer.detach().clone()) for buffer in self.model.buffers()]
@@ -240,7 +246,7 @@ class Ledger:
         for why, times in recorder.left_out.items():
             notes.append(f"{times:,} calls of backward are in no number here: {why}.")
         if recorder.stale and recorder.validation.steps:
-            notes.append("Steps trained after the last validation that was heard: val_loss is measured anew.")
+            notes.append(f"Steps trained after the last validation that was heard: {self.names[1]} is measured anew.")
         return replace(gap, notes=(*gap.notes, *notes))
 
     def _start(
@@ -256,14 +262,14 @@ class Ledger:
         of = rows_of(loader) if readable else None
         which = Rows("training rows", count, of if of is not None and of > count else count)
         facts = found.training.facts("each step's own", "as drawn", average, which)
-        return End("loss", facts, values, rows, penalties), [told] if told else []
+        return End(self.names[0], facts, values, rows, penalties), [told] if told else []
 
     def _end(
         self, found: Findings, runner: Runner, source: Source, heard_validation: Epoch | None,
         loaders: Mapping[str, Any], said: float | str | None,
     ) -> tuple[End, list[str]]:  # fmt: skip
         """The validation number: as it was heard, or measured now, every row alike."""
-        side, params = found.validation, f"the end of epoch {self.epochs}"
+        side, params = found.validation, self.at or f"the end of epoch {self.epochs}"
         part = part_of(loaders.get("validation"))
         shares = None
         if heard_validation is not None:
@@ -286,7 +292,7 @@ class Ledger:
         which = Rows("validation rows", count, rows_of(loaders["validation"]) if part else count, part)
         facts = side.facts(params, "fresh", average, which)
         rows = rows if shares is None else shares
-        return End("val_loss", facts, values, rows, penalties), [told] if told else []
+        return End(self.names[1], facts, values, rows, penalties), [told] if told else []
 
     # ---- where rows come from ----------------------------------------------------------------------------------------
 
@@ -335,7 +341,10 @@ def _plain_part(recording: Recording) -> Recording:
     if main is None or recording.broken:
         return recording
     nodes, ref = recording.cut(main.ref)
-    return replace(recording, nodes=nodes, loss=ref, shown=ref, primary=0)
+    for node in nodes:
+        if node.module and "num_items_in_batch" in node.kwargs:  # those of a training step
+            node.kwargs = {name: value for name, value in node.kwargs.items() if name != "num_items_in_batch"}
+    return replace(recording, nodes=nodes, loss=ref, shown=ref, primary=0, scale=1.0)
 
 
 def _usual(side: Side) -> str:
@@ -378,5 +387,6 @@ def _name(training: Epoch, objective: str, side: Side) -> None:
         if objective != "plain" and "plain" in own:
             step.own["plain"] = own["plain"]
         elif scaled:
-            value = (float(training.values[step.number]) - float(training.penalties[step.number])) / data[0].coefficient
+            value = float(training.values[step.number]) - float(training.penalties[step.number])
+            value *= side.scale / data[0].coefficient
             step.own["plain"] = Measured.whole(value, step.batch.rows)

@@ -29,6 +29,7 @@ LAST = "last batch"
 SUM = "sum of batches"
 PER_ROW = "sum of batches over their rows"
 _SMOOTHED = re.compile(r"smoothed by (0?\.\d+)")
+_STEPS = re.compile(r"mean of steps of ([1-9]\d*) batches")
 _WINDOW = re.compile(r"last ([1-9]\d*) batches")
 
 #: What printed numbers are compared with, the commonest first.
@@ -45,14 +46,14 @@ def check(name: str) -> str:
     Raises:
         InputError: No average has this name.
     """
-    if name in (MEAN, BY_ROWS, LAST, SUM, PER_ROW) or of_the_end(name):
+    if name in (MEAN, BY_ROWS, LAST, SUM, PER_ROW) or _STEPS.fullmatch(name) or of_the_end(name):
         return name
     raise InputError(
         "How a loop averages its batches was to be told.",
         received=repr(name),
         because="no average has this name",
         do=f"Give the number as it was printed, or one of {MEAN!r}, {BY_ROWS!r}, {LAST!r}, 'last 50 batches', "
-        f"'smoothed by 0.98', {SUM!r}, {PER_ROW!r}.",
+        f"'smoothed by 0.98', 'mean of steps of 4 batches', {SUM!r}, {PER_ROW!r}.",
     )
 
 
@@ -69,7 +70,7 @@ def shares(name: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
     """The share of each batch in the number, in order: Σ shares = 1, whatever the batches are.
 
     A sum is the mean of its batches times a number (see ``factor``); its shares are those of the mean. "smoothed by β"
-    is s ← β·s + (1 - β)·v from s = v of the first batch.
+    is s ← β·s + (1 - β)·v from s = v of the first batch. Steps of several batches count alike; the last may have fewer.
 
     Args:
         name: The average.
@@ -87,6 +88,9 @@ def shares(name: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         each = np.arange(n) == n - 1
     elif window := _WINDOW.fullmatch(name):
         each = np.arange(n) >= n - int(window[1])
+    elif steps := _STEPS.fullmatch(name):
+        step = np.arange(n) // int(steps[1])
+        each = 1.0 / np.bincount(step)[step]
     elif smoothed := _SMOOTHED.fullmatch(name):
         beta = float(smoothed[1])
         each = np.where(np.arange(n) == 0, 1.0, 1.0 - beta) * beta ** np.arange(n - 1, -1, -1.0)
