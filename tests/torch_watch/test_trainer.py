@@ -113,7 +113,6 @@ PLANTED: dict[str, tuple[Any, dict[str, Any], Cause, int]] = {
         Cause.DROPOUT,
         -1,
     ),
-    "dropout of a classifier": (lambda: bert(0.3), LONGER, Cause.DROPOUT, -1),
     "weights moved": (gpt, {"learning_rate": 0.03}, Cause.WEIGHTS_MOVED, -1),
     # transformers adds up the losses of a step here: this model takes num_items_in_batch, and does not use it
     "twice the loss": (bert, {"gradient_accumulation_steps": 2}, Cause.OBJECTIVE, -1),
