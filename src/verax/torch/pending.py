@@ -10,7 +10,8 @@ import torch
 from verax.ledger.tally import Tally
 from verax.torch.leaves import Ref
 from verax.torch.losses import Seen
-from verax.torch.tape import Recording, Tape, chain_of, scale_of
+from verax.torch.tape import Recording, Tape
+from verax.torch.terms import chain_of, scale_of
 from verax.watch import Epoch, Measured, Step
 
 __all__ = ["Pending"]

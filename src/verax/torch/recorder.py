@@ -16,7 +16,8 @@ from verax.torch.losses import KNOWN, FunctionMode, LossMode, Seen
 from verax.torch.modes import bare, flags_of, judges
 from verax.torch.pending import Pending
 from verax.torch.state import draws_now, others_now, preserved
-from verax.torch.tape import DRAWS, Node, Recording, Tape, chain_of, signature_of
+from verax.torch.tape import DRAWS, Recording, Tape, signature_of
+from verax.torch.terms import Node, chain_of
 from verax.watch import Epoch
 
 __all__ = ["Recorder"]

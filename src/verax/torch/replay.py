@@ -17,7 +17,8 @@ from verax.torch.leaves import Constant, Parameter, Ref, leaves, mapped, writes
 from verax.torch.losses import KNOWN, FunctionMode, LossMode, seen_as, weighted
 from verax.torch.modes import Seer, bare, set_flags
 from verax.torch.state import draw, draw_others, version_of
-from verax.torch.tape import Node, Recording, needed_by
+from verax.torch.tape import Recording
+from verax.torch.terms import Node, needed_by
 from verax.watch import Measured, Step
 
 __all__ = ["Runner", "Source", "autocast_of", "dtype_of", "fitted", "handle_of", "plain_view", "run"]
