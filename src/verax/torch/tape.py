@@ -18,6 +18,7 @@ from verax.torch.terms import QUOTIENTS, SAME, Node, Term, is_sum, needed_by, te
 
 __all__ = ["DRAWS", "Recording", "Tape", "signature_of"]
 
+_COPIES = frozenset({"clone", "contiguous"})
 #: More notes than this are of no step that ends: what is oldest is forgotten.
 _LIMIT = 4096
 
@@ -318,12 +319,12 @@ class Tape:
 
 
 def signature_of(nodes: Sequence[Node]) -> tuple[str, ...]:
-    """The names of the calls that the model's output is in."""
+    """The names of the calls that the model's output is in; copies, which wrappers make in training alone, aside."""
     after: set[int] = set()
     for place, node in enumerate(nodes):
         if node.module or any(ref.node in after for ref in leaves((node.args, node.kwargs), Ref)):
             after.add(place)
-    return tuple("model" if nodes[place].module else nodes[place].name for place in sorted(after))
+    return tuple("model" if n.module else n.name for n in (nodes[i] for i in sorted(after)) if n.name not in _COPIES)
 
 
 def _with(node: Node, change: Callable[[Any], Any]) -> Node:
