@@ -446,3 +446,47 @@ def test_validation_batches_of_another_kind():
         ledger.explain([(torch.zeros(4, 8), torch.zeros(4, dtype=torch.long))])
     with pytest.raises(DataError, match="no tensor"):
         ledger.explain(["words"])
+
+
+def test_a_loss_with_gradients_in_it():
+    """A gradient penalty is a summand of the objective; running it again reaches no parameter's gradient."""
+    torch.manual_seed(0)
+    train, data, model = rows(), rows(), linear(nn.Tanh())
+    ledger = watch(model, F.mse_loss)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    for x, y in batches(train):
+        x.requires_grad_()
+        out = model(x)
+        (slope,) = torch.autograd.grad(out.sum(), x, create_graph=True)
+        optimizer.zero_grad()
+        (F.mse_loss(out, y) + 0.5 * slope.square().sum(1).mean()).backward()
+        optimizer.step()
+    ledger.close()
+    before = [p.grad.clone() for p in model.parameters()]
+    gap = ledger.explain(batches(data))
+    assert gap.grade == "full"
+    assert gap.by_cause()[Cause.OBJECTIVE] < 0
+    assert all(torch.equal(p.grad, old) for p, old in zip(model.parameters(), before, strict=True))
+
+
+def test_what_cannot_be_told_apart_is_not():
+    """Two halves of a batch, each a loss: which is the plain one is not known."""
+    model = nn.Sequential(nn.Linear(8, 1), nn.Dropout(0.5))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        return sum(model(half).square().mean() for half in x.chunk(2))
+
+    with watch(model) as ledger:
+        for x, _ in batches(rows()):
+            optimizer.zero_grad()
+            loss(x).backward()
+            optimizer.step()
+        model.eval()
+        with torch.no_grad():
+            for x, _ in batches(rows()):
+                loss(x).item()
+    gap = ledger.explain()
+    assert gap.grade.startswith("not separated")
+    assert abs(gap.residual) < 1e-9
+    assert str(gap)

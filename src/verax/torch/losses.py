@@ -152,7 +152,7 @@ class LossMode:
             rows = self.rows if self.rows and each.ndim and each.shape[0] % self.rows == 0 else None
             v, u = (_by_row(t, rows) for t in (each, counts))
         ignored = given["ignore_index"] if "ignore_index" in given and bool((counts == 0).any()) else None
-        mean = float(value) if torch.is_tensor(value) and value.ndim == 0 else float("nan")
+        mean = float(value.detach()) if torch.is_tensor(value) and value.ndim == 0 else float("nan")
         return Seen(name, mean, _tally(v, u), smoothing, weighted, ignored, reduction, given.get("ignore_index"))
 
 

@@ -51,7 +51,7 @@ def run(
     autocast: Mapping[str, torch.dtype] | None = None,
     handle: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any] | None = None,
 ) -> list[torch.Tensor]:
-    """Run the calls of a step, without gradients, and give some of its tensors.
+    """Run the calls of a step, and give some of its tensors; without gradients, unless the loss is made of some.
 
     Args:
         recording: The step.
@@ -81,7 +81,9 @@ def run(
         return leaf
 
     mode = FunctionMode(handle) if handle is not None else contextlib.nullcontext()
-    with torch.no_grad(), mode:
+    # A loss may have gradients in it (a gradient penalty); they reach no parameter's own.
+    inner = any(node is not None and node.call is torch.autograd.grad for node in nodes)
+    with torch.set_grad_enabled(inner), mode:
         if draws is None and recording.others is not None:
             draw_others(recording.others)
         for place, node in enumerate(nodes):
@@ -95,7 +97,7 @@ def run(
             with _casting(node.autocast if autocast is None else autocast):
                 result = bare(node.call)(*args, **kwargs)
             made.append([args[0]] if node.name == "__setitem__" else list(leaves(result)))
-    return [made[ref.node][ref.leaf] for ref in wanted]
+    return [made[ref.node][ref.leaf].detach() for ref in wanted]
 
 
 @contextlib.contextmanager

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from verax.errors import InputError, StateError
-from verax.ledger.chain import Gap
+from verax.errors import ChainError, InputError, StateError
+from verax.ledger.chain import Gap, bundle
 from verax.ledger.facts import Rows
 from verax.ledger.path import PLAIN_AVERAGE
 from verax.torch.findings import Findings, Side, find
@@ -241,7 +241,10 @@ class Ledger:
         end, also = self._end(found, runner, source, heard_validation, loaders, validation)
         _name(training, start.facts.objective, found.training)
         probe = LoopProbe(runner, training, start, end, ADVICE)
-        gap = probe.gap()
+        try:
+            gap = probe.gap()
+        except ChainError as error:
+            gap = replace(bundle(start.reading(), end.reading(), error.because or str(error)), advice=ADVICE)
         notes = [*told, *also, *notes_of(self.model, self.optimizer, found, probe, gap, self.buffers)]
         for why, times in recorder.left_out.items():
             notes.append(f"{times:,} calls of backward are in no number here: {why}.")
