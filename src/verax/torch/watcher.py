@@ -244,7 +244,8 @@ class Ledger:
         try:
             gap = probe.gap()
         except ChainError as error:
-            gap = replace(bundle(start.reading(), end.reading(), error.because or str(error)), advice=ADVICE)
+            why = "; ".join(words for words in (error.received, error.because) if words)
+            gap = replace(bundle(start.reading(), end.reading(), why), advice=ADVICE)
         notes = [*told, *also, *notes_of(self.model, self.optimizer, found, probe, gap, self.buffers)]
         for why, times in recorder.left_out.items():
             notes.append(f"{times:,} calls of backward are in no number here: {why}.")
