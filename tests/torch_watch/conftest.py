@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.overrides
 
 
 @pytest.fixture(autouse=True)
@@ -13,3 +14,4 @@ def _alone():
     torch.manual_seed(20)
     yield
     torch.set_num_threads(before)
+    assert torch.overrides._get_current_function_mode() is None, "a watch was not closed"

@@ -436,8 +436,8 @@ def test_a_loop_that_calls_parts_of_its_model():
 
 
 def test_no_step_was_heard():
-    with pytest.raises(StateError, match="no step of the model was heard"):
-        watch(linear()).explain(rows().tensors)
+    with watch(linear()) as ledger, pytest.raises(StateError, match="no step of the model was heard"):
+        ledger.explain(rows().tensors)
 
 
 def test_validation_batches_of_another_kind():
