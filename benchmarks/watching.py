@@ -1,9 +1,9 @@
 """What watching a loop costs: the same loop with the watch and without it, in turn.
 
-    python -m benchmarks.watching                 # PyTorch and Keras on JAX; seven rounds
+    python -m benchmarks.watching                 # PyTorch and Keras on JAX; fifteen rounds
 
 An MNIST-size convolutional network (28x28, two convolutions, batch normalization, dropout, 1.2 million parameters) at
-batch 64. A round is an epoch of 150 steps without the watch and one with it, in alternating order, in one process; the
+batch 64. A round is an epoch of 75 steps without the watch and one with it, in alternating order, in one process; the
 ratio is of the two epochs of a round. What an explanation itself takes is told beside it: it is asked for, once.
 The table goes into benchmarks/WATCHING.md.
 """
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).parent
-STEPS, BATCH = 150, 64
+STEPS, BATCH = 75, 64
 
 
 def rows() -> tuple[Any, Any]:
@@ -153,7 +153,7 @@ def table(results: list[dict[str, Any]], count: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
     results = [work(arguments.rounds) for work in (pytorch, keras_jax)]
     text = table(results, arguments.rounds)

@@ -54,6 +54,7 @@ class Explain:
     Attributes:
         gaps: epoch (from 1) -> its gap.
         gap: The last gap.
+        kept: Bytes of the batches that are or were kept of the latest epoch, at most ``memory``.
 
     Raises:
         InputError: An argument is none of these.
@@ -99,6 +100,7 @@ class Explain:
         self._when, self._batches, self._memory, self._verbose = explain, batches, memory, verbose
         self._said: list[str] = []
         self._trouble = ""
+        self.kept = 0
         self._end()
 
     @property
@@ -121,7 +123,7 @@ class Explain:
     def on_train_begin(self, logs: Any = None) -> None:
         """A fit begins."""
         self._end()
-        self.gaps, self._said, self._trouble = {}, [], ""
+        self.gaps, self._said, self._trouble, self.kept = {}, [], "", 0
         self._fit = running_fit(self._model)
         self._below = below()
         self._unseen = why_unseen(self._model, self._below)
@@ -163,6 +165,7 @@ class Explain:
         watched, self._watched = self._watched, None
         unwatch(self._model, "train_function")
         unwatch(self._model, "test_function")
+        self.kept = sum(one.epoch.size for one in (watched.train, watched.validation) if one is not None)
         watched.logs = {name: float(value) for name, value in (logs or {}).items() if _is_number(value)}
         if self._own is None and "val_loss" not in watched.logs:
             self._trouble = "fit did not validate"

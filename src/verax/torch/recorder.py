@@ -252,11 +252,12 @@ class Recorder:
         """A known loss row by row as the step has it: as it is, and the plain one."""
         try:
             with self.deaf(), torch.no_grad():
-                rows = self._tape.rows()
-                modes = LossMode(rows=rows), LossMode(plain=True, rows=rows)
-                for mode in modes:
+                mode = LossMode(rows=self._tape.rows())
+                mode(func, args, kwargs)
+                if mode.seen[0].smoothing:
+                    mode.plain = True
                     mode(func, args, kwargs)
-            return modes[0].seen[0], modes[1].seen[0]
+            return mode.seen[0], mode.seen[-1]
         except (TypeError, RuntimeError, ValueError):
             return None  # the loop's own call says what is wrong with it
 
