@@ -102,9 +102,12 @@ class RematScope:
 ALWAYS = RematScope("full")
 
 
+_PRODUCTS = ("dot_general", "conv_general_dilated", "onednn_matmul", "onednn_convolution")
+
+
 def _is_product(primitive: Any, *_: Any, **__: Any) -> bool:
     """The policy that keeps matrix products and convolutions."""
-    return primitive.name in ("dot_general", "conv_general_dilated")
+    return primitive.name in _PRODUCTS
 
 
 def _again(run: Callable[..., Any]) -> Callable[..., Any]:

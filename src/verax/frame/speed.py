@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-__all__ = ["fast_kernels", "traced_for", "use_fast_kernels"]
+__all__ = ["fast_kernels", "runs_here", "traced_for", "use_fast_kernels"]
 
 _settings: dict[str, Any] = {"on": os.environ.get("VERAX_FAST_KERNELS", "1") != "0"}
 #: The platform that programs are traced for, where it is not the one they will run on here.
@@ -26,6 +26,18 @@ def fast_kernels() -> bool:
     True
     """
     return _settings["on"] and (_platform.get() or jax.default_backend()) == "cpu"
+
+
+def runs_here() -> bool:
+    """Whether a program that is traced now is to run in this process alone: it is not written to a file.
+
+    jax writes compiled programs to its compilation cache, where one is set.
+
+    >>> with traced_for("cpu"):
+    ...     runs_here()
+    False
+    """
+    return _platform.get() is None and jax.config.jax_compilation_cache_dir is None  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @contextlib.contextmanager

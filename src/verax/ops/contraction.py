@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from verax.frame.speed import fast_kernels
+from verax.ops import onednn
 
-__all__ = ["contract", "product"]
+__all__ = ["contract", "multiply", "product"]
 
 
 def product(x: jax.Array, kernel: jax.Array, axes: int = 1) -> jax.Array:
@@ -33,8 +34,18 @@ def product(x: jax.Array, kernel: jax.Array, axes: int = 1) -> jax.Array:
         return jnp.tensordot(x, kernel, axes)
     kept, made = x.shape[: x.ndim - axes], kernel.shape[axes:]
     n = math.prod(kernel.shape[:axes])
-    flat = jnp.matmul(x.reshape(math.prod(kept), n), kernel.reshape(n, math.prod(made)))
-    return flat.reshape(*kept, *made)
+    return multiply(x.reshape(math.prod(kept), n), kernel.reshape(n, math.prod(made))).reshape(*kept, *made)
+
+
+def multiply(a: jax.Array, b: jax.Array, *, turn_a: bool = False, turn_b: bool = False) -> jax.Array:
+    """The product of two matrices, either of them transposed first; its plain form is ``jnp.matmul``.
+
+    >>> multiply(jnp.ones((3, 2)), jnp.ones((3, 4)), turn_a=True).shape
+    (2, 4)
+    """
+    if onednn.suits_matmul(a, b, turn_a=turn_a, turn_b=turn_b):
+        return onednn.matmul(a, b, turn_a=turn_a, turn_b=turn_b)
+    return jnp.matmul(a.T if turn_a else a, b.T if turn_b else b)
 
 
 def contract(equation: str, x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from verax.frame.speed import fast_kernels
+from verax.ops import onednn
 from verax.ops.convolution_forms import MOST, Geometry, input_of, output_of, pad
 
 __all__ = ["convolve", "convolve_plain", "convolve_transposed", "convolve_transposed_plain"]
@@ -170,10 +171,13 @@ def _each_channel(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Ar
     several = kernel.shape[-1] // x.shape[-1]
     if several > 1:
         x = jnp.repeat(x, several, axis=-1)
+    single = geometry._replace(by_channel=True)
+    if onednn.suits_convolution(x, kernel, single.strides, single.pads, single.dilation, groups=x.shape[-1]):
+        return output_of(x, kernel, single)
     # Padded out here, one padded map serves the output and the kernel's gradient.
     padded = pad(x, geometry.pads)
     unpadded = ((0, 0),) * len(geometry.pads)
-    return output_of(padded, kernel, geometry._replace(sizes=padded.shape[1:-1], pads=unpadded, by_channel=True))
+    return output_of(padded, kernel, single._replace(sizes=padded.shape[1:-1], pads=unpadded))
 
 
 def _numbers(rank: int, channels_last: bool) -> tuple[str, str, str]:

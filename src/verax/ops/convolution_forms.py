@@ -11,6 +11,9 @@ Their forms, by shape (times against the plain form stand in docs/performance.md
     by channel  as many groups as channels    a sum over the window's elements of shifted maps, fused in one loop
     dense       all others                    convolutions in the axis order XLA has a kernel for; the output of one
                                               channel as by channel, of two to four channels as a product of patches
+
+Where ``verax.ops.onednn`` takes a shape, products, outputs and inputs are its; the kernel's gradient never is, which it
+would have to compute as a convolution with a window as large as the map.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from verax.ops import onednn
 
 __all__ = ["MOST", "Geometry", "input_of", "kernel_of", "output_of", "pad"]
 
@@ -97,13 +102,15 @@ def output_of(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     g = geometry
     channels = x.shape[-1]
     if g.pointwise:
-        return _product(_shifted(x, (0,) * len(g.sizes), g), kernel.reshape(kernel.shape[-2:]), (x.ndim - 1,), (0,))
+        return _product(_shifted(x, (0,) * len(g.sizes), g), kernel.reshape(kernel.shape[-2:]))
+    if (found := _by_onednn(x, kernel, g.strides, g.pads, g)) is not None:
+        return found
     if g.by_channel or (channels == 1 and len(g.elements) <= MOST):
         return _sum_of_shifts(x, kernel, g)
     if channels <= 4 and channels * len(g.elements) <= 32:
         padded = pad(x, g.pads)
         patches = jnp.concatenate([_shifted(padded, g.offset(e), g) for e in g.elements], axis=-1)
-        return _product(patches, kernel.reshape(-1, kernel.shape[-1]), (x.ndim - 1,), (0,))
+        return _product(patches, kernel.reshape(-1, kernel.shape[-1]))
     return _canonical(x, kernel, g.strides, g.pads, dilation=g.dilation)
 
 
@@ -112,14 +119,19 @@ def input_of(y: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """Each output spread over the window it came from: (rows, *sizes, channels)."""
     g = geometry
     if g.pointwise:
-        x = _product(y, kernel.reshape(kernel.shape[-2:]), (y.ndim - 1,), (1,))
+        x = _product(y, kernel.reshape(kernel.shape[-2:]), turn_b=True)
         around = [(0, n - 1 - r, s - 1) for n, r, s in zip(g.sizes, g.reach, g.strides, strict=True)]
         return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *around, (0, 0, 0)])
-    if g.by_channel:
-        return _spread(y, kernel, g)
-    turned = jnp.swapaxes(jnp.flip(kernel, range(len(g.window))), -1, -2)
     each = zip(g.spans, g.pads, g.sizes, g.reach, strict=True)
     around = [(span - a, n - 1 - r + a) for span, (a, _), n, r in each]
+    turned = jnp.flip(kernel, range(len(g.window)))
+    if not g.by_channel:
+        turned = jnp.swapaxes(turned, -1, -2)
+    once = (1,) * len(g.window)
+    if g.strides == once and (found := _by_onednn(y, turned, once, around, g)) is not None:
+        return found
+    if g.by_channel:
+        return _spread(y, kernel, g)
     return _canonical(y, turned, (1,) * len(g.window), around, spread=g.strides, dilation=g.dilation)
 
 
@@ -130,7 +142,7 @@ def kernel_of(x: jax.Array, y: jax.Array, geometry: Geometry) -> jax.Array:
     if g.pointwise:
         # Flat, so that nothing is transposed before the product.
         met = _shifted(x, (0,) * len(g.sizes), g).reshape(-1, x.shape[-1])
-        return _product(met, y.reshape(-1, y.shape[-1]), (0,), (0,)).reshape(*g.window, x.shape[-1], y.shape[-1])
+        return _product(met, y.reshape(-1, y.shape[-1]), turn_a=True).reshape(*g.window, x.shape[-1], y.shape[-1])
     if g.by_channel:
         return _sums_by_channel(x, y, g)
     each = zip(g.spans, g.reach, g.sizes, g.pads, strict=True)
@@ -175,9 +187,24 @@ def _canonical(
     )
 
 
-def _product(a: jax.Array, b: jax.Array, over_a: Ints, over_b: Ints) -> jax.Array:
-    sums = lax.dot_general(a, b, ((over_a, over_b), ((), ())), preferred_element_type=_sums_in(a))
-    return sums.astype(a.dtype)
+def _by_onednn(
+    x: jax.Array, kernel: jax.Array, strides: Ints, pads: Sequence[tuple[int, int]], g: Geometry
+) -> jax.Array | None:
+    """The convolution by oneDNN; None where it is not to be used."""
+    groups = x.shape[-1] if g.by_channel else 1
+    if not onednn.suits_convolution(x, kernel, strides, pads, g.dilation, groups=groups):
+        return None
+    return onednn.convolution(x, kernel, strides, pads, g.dilation, groups=groups)
+
+
+def _product(a: jax.Array, b: jax.Array, *, turn_a: bool = False, turn_b: bool = False) -> jax.Array:
+    """(..., k) times the matrix (k, n), either of them transposed first; the one that is transposed is a matrix."""
+    flat = a if turn_a else a.reshape(-1, a.shape[-1])
+    if onednn.suits_matmul(flat, b, turn_a=turn_a, turn_b=turn_b):
+        sums = onednn.matmul(flat, b, turn_a=turn_a, turn_b=turn_b)
+        return sums if turn_a else sums.reshape(*a.shape[:-1], -1)
+    over = ((0 if turn_a else a.ndim - 1,), (1 if turn_b else 0,))
+    return lax.dot_general(a, b, (over, ((), ())), preferred_element_type=_sums_in(a)).astype(a.dtype)
 
 
 def _sums_in(a: jax.Array) -> Any:

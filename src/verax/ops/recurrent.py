@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from verax.ops.contraction import multiply
+
 __all__ = ["gru", "lstm", "recur"]
 
 States = tuple[jax.Array, ...]
@@ -127,7 +129,7 @@ class _Operands(NamedTuple):
 
     def step(self, cell: _Cell, x: jax.Array, states: States) -> tuple[States, States]:
         """(the next states, what the gradient needs of the step)."""
-        inner = jnp.matmul(states[0], self.kernel)
+        inner = multiply(states[0], self.kernel)
         return cell.forward(x, inner if self.bias is None else inner + self.bias[None], states)
 
 
@@ -153,7 +155,6 @@ def _forward(cell: _Cell, sequences: bool, given: _Operands) -> tuple[tuple[Stat
 def _backward(cell: _Cell, sequences: bool, residuals: Any, cotangents: Any) -> tuple[_Operands]:
     kernel, bias, counts, before, kept = residuals
     last, outputs = cotangents
-    turned = kernel.T
 
     def one(dstates: States, at: Any) -> tuple[States, Any]:
         before, kept, counting, dy = at
@@ -161,13 +162,13 @@ def _backward(cell: _Cell, sequences: bool, residuals: Any, cotangents: Any) -> 
             dstates = (dstates[0] + dy, *dstates[1:])
         felt = _where(counting, dstates, tuple(jnp.zeros_like(d) for d in dstates))
         dx, dinner, dbefore = cell.backward(before, kept, felt)
-        dh = dbefore[0] + jnp.matmul(dx if dinner is None else dinner, turned)
+        dh = dbefore[0] + multiply(dx if dinner is None else dinner, kernel, turn_b=True)
         return _where(counting, (dh, *dbefore[1:]), dstates), (dx, dinner)
 
     dfirst, (dprojected, dinner) = lax.scan(one, last, (before, kept, counts, outputs), reverse=True)
     summed = (dprojected if dinner is None else dinner).reshape(-1, kernel.shape[1])
     h = before[0].reshape(-1, kernel.shape[0])
-    dkernel = lax.dot_general(h, summed, (((0,), (0,)), ((), ())))
+    dkernel = multiply(h, summed, turn_a=True)
     dbias = None if bias is None else jnp.sum(summed, axis=0)
     dcounts: Any = None if counts is None else np.zeros(counts.shape, jax.dtypes.float0)
     return (_Operands(dprojected, dkernel, dbias, dfirst, dcounts),)
