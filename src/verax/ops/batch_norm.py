@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from verax.frame.speed import fast_kernels
 
@@ -90,9 +91,20 @@ def _along(vector: jax.Array, x: jax.Array, axis: int) -> jax.Array:
     return vector.reshape(shape)
 
 
+def _apart(mean: jax.Array) -> jax.Array:
+    """The mean for one sum of ``x - mean`` alone.
+
+    XLA takes equal expressions for one, writes that map out for all who ask for it, and keeps it until the last of them
+    in the backward pass. Asked for by one sum, it is computed within the sum.
+    """
+    return lax.optimization_barrier(mean)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _moments(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
-    return moments_plain(x, axis)
+    axes = _others(x, axis)
+    mean = jnp.mean(x, axes)
+    return mean, jnp.mean(jnp.square(x - _along(_apart(mean), x, axis)), axes)
 
 
 def _moments_forward(x: jax.Array, axis: int) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
@@ -128,7 +140,7 @@ def _normalize_backward(
     x, mean, scale = kept
     axes = _others(x, axis)
     total = jnp.sum(dy, axes)
-    product = jnp.sum(dy * (x - _along(mean, x, axis)), axes)
+    product = jnp.sum(dy * (x - _along(lax.optimization_barrier((mean, scale))[0], x, axis)), axes)
     return dy * _along(scale, x, axis), -scale * total, product, total
 
 
