@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from verax.frame.speed import fast_kernels, use_fast_kernels
+from verax.ops import onednn
 from verax.ops.convolution import convolve, convolve_plain, convolve_transposed, convolve_transposed_plain
 
 #: what: sizes, window, strides, padding, dilation, groups, channels, filters
@@ -38,6 +39,14 @@ GRID = {
 }
 #: One case for each form.
 FORMS = ("pointwise, strides that leave a rest", "one channel", "three channels", "image", "each channel, strides")
+
+
+@pytest.fixture(autouse=True, params=["own", "onednn"])
+def made_by(request, monkeypatch):
+    """Everything through the forms of Verax, and through oneDNN wherever that takes a shape."""
+    if request.param == "onednn" and not onednn._works():
+        pytest.skip("this jaxlib has no oneDNN")
+    monkeypatch.setattr(onednn, "_LEAST", 0 if request.param == "onednn" else 1 << 62)
 
 
 #: What is tested is the graph; compiling it well takes most of the time.
@@ -88,6 +97,25 @@ def test_channels_first():
         x, kernel = arrays(GRID[what])
         found = jit(lambda x, k, c=GRID[what]: gradients(convolve, c, x, k, channels_last=False))(x, kernel)
         close(found, gradients(convolve_plain, GRID[what], x, kernel), what)
+
+
+def test_a_bias_is_added_and_has_its_gradient():
+    for what in (*FORMS, "groups", "each channel, two filters"):
+        x, kernel = arrays(GRID[what])
+        strides, padding, dilation, groups = GRID[what][2:6]
+        bias = jnp.arange(kernel.shape[-1], dtype="float32")
+
+        def run(form, bias, x=x, kernel=kernel, how=(strides, padding, dilation), groups=groups):
+            return form(x, kernel, *how, bias=bias, groups=groups)
+
+        for form in (convolve, convolve_plain):
+            y, back = jax.vjp(lambda b, form=form: run(form, b), bias)
+            np.testing.assert_allclose(y, run(form, None) + bias.reshape(*(1,) * (y.ndim - 1), -1), 1e-5, 1e-5)
+            assert back(jnp.ones_like(y))[0].tolist() == [y.size / len(bias)] * len(bias)
+    y = convolve(
+        jnp.ones((1, 2, 4, 4)), jnp.zeros((3, 3, 2, 3)), (1, 1), "SAME", bias=jnp.arange(3.0), channels_last=False
+    )
+    assert y[0, :, 0, 0].tolist() == [0, 1, 2]
 
 
 def test_padding_wider_than_the_window():

@@ -13,6 +13,7 @@ from verax import layers
 from verax.frame.frame import pure, values
 from verax.frame.mode import Mode
 from verax.frame.speed import fast_kernels, use_fast_kernels
+from verax.ops import onednn
 
 # Each program runs once: compiling it is the time these tests take.
 quickly_compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -29,6 +30,14 @@ CASES = [
     ({"go_backwards": True, "use_bias": False, "return_state": True}, True, True),
     ({"go_backwards": True, "return_sequences": True, "dropout": 0.5}, False, False),
 ]
+
+
+@pytest.fixture(autouse=True, params=["own", "onednn"])
+def made_by(request, monkeypatch):
+    """Everything through the forms of Verax, and through oneDNN wherever that takes a shape."""
+    if request.param == "onednn" and not onednn._works():
+        pytest.skip("this jaxlib has no oneDNN")
+    monkeypatch.setattr(onednn, "_LEAST", 0 if request.param == "onednn" else 1 << 62)
 
 
 @pytest.fixture

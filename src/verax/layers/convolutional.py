@@ -13,7 +13,6 @@ from verax.layers.base import (
     Layer,
     LayerArguments,
     add_part,
-    along_axis,
     as_float,
     each_axis,
     given,
@@ -105,8 +104,13 @@ class _Convolution(Layer):
         """Make the bias, where there is one."""
         self.bias = add_part(self, "bias", (size,)) if self.use_bias else None
 
-    def convolve(self, x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
-        """The convolution (a correlation, as everywhere in deep learning), without bias."""
+    @property
+    def shift(self) -> jax.Array | None:
+        """The bias, where there is one."""
+        return None if self.bias is None else self.bias.value
+
+    def convolve(self, x: jax.Array, kernel: jax.Array, groups: int, bias: jax.Array | None = None) -> jax.Array:
+        """The convolution (a correlation, as everywhere in deep learning), and a bias for each filter."""
         padding: Any = self.padding.upper()
         if self.padding == "causal":
             padding = [(self.dilation_rate[0] * (self.kernel_size[0] - 1), 0)]
@@ -118,14 +122,13 @@ class _Convolution(Layer):
             self.strides,
             padding,
             self.dilation_rate,
+            bias=bias,
             channels_last=self.data_format == "channels_last",
             groups=groups,
         )
 
-    def finish(self, x: jax.Array) -> jax.Array:
-        """Bias and activation."""
-        if self.bias is not None:
-            x = x + along_axis(self.bias.value, x.ndim, self.channel_axis)
+    def activated(self, x: jax.Array) -> jax.Array:
+        """The activation of an output."""
         return x if self.activation is None else self.activation(x)
 
     def _check_room(self, x: jax.Array) -> None:
@@ -177,7 +180,7 @@ class _Conv(_Convolution):
 
     def call(self, x: jax.Array) -> jax.Array:
         """Convolve ``x`` (batch, *space, channels); the result has ``filters`` channels."""
-        return self.finish(self.convolve(as_float(self, x), self.kernel.value, self.groups))
+        return self.activated(self.convolve(as_float(self, x), self.kernel.value, self.groups, self.shift))
 
 
 @layer_registry.add

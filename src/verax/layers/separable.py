@@ -14,11 +14,11 @@ __all__ = ["DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableCo
 
 
 class _ByChannel(_Convolution):
-    def by_channel(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
-        """Each channel of ``x`` convolved with its own ``depth_multiplier`` kernels."""
+    def by_channel(self, x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> jax.Array:
+        """Each channel of ``x`` convolved with its own ``depth_multiplier`` kernels, and a bias for each of them."""
         channels = x.shape[self.channel_axis]
         kernel = kernel.reshape(*self.kernel_size, 1, channels * self.depth_multiplier)
-        return self.convolve(as_float(self, x), kernel, channels)
+        return self.convolve(as_float(self, x), kernel, channels, bias)
 
 
 class _DepthwiseConv(_ByChannel):
@@ -51,7 +51,7 @@ class _DepthwiseConv(_ByChannel):
 
     def call(self, x: jax.Array) -> jax.Array:
         """Convolve each channel of ``x``."""
-        return self.finish(self.by_channel(x, self.kernel.value))
+        return self.activated(self.by_channel(x, self.kernel.value, self.shift))
 
 
 @layer_registry.add
@@ -134,9 +134,8 @@ class _SeparableConv(_ByChannel):
     def call(self, x: jax.Array) -> jax.Array:
         """Convolve each channel of ``x``, then mix the channels at each place."""
         x = self.by_channel(x, self.depthwise_kernel.value)
-        last = self.data_format == "channels_last"
-        x = convolve(x, self.pointwise_kernel.value, (1,) * self.rank, "VALID", channels_last=last)
-        return self.finish(x)
+        kernel, last = self.pointwise_kernel.value, self.data_format == "channels_last"
+        return self.activated(convolve(x, kernel, (1,) * self.rank, "VALID", bias=self.shift, channels_last=last))
 
 
 @layer_registry.add

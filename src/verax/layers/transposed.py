@@ -7,7 +7,7 @@ from typing import Any, Unpack
 import jax
 
 from verax.errors import InputError
-from verax.layers.base import LayerArguments, add_part, as_float, given, layer_registry
+from verax.layers.base import LayerArguments, add_part, along_axis, as_float, given, layer_registry
 from verax.layers.convolutional import _Convolution
 from verax.ops.convolution import convolve_transposed
 from verax.ops.windows import transposed_padding
@@ -50,7 +50,9 @@ class _Transposed(_Convolution):
             self.dilation_rate,
             channels_last=self.data_format == "channels_last",
         )
-        return self.finish(x)
+        if self.shift is not None:
+            x = x + along_axis(self.shift, x.ndim, self.channel_axis)
+        return self.activated(x)
 
 
 class _ConvTranspose(_Transposed):

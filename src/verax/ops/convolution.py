@@ -12,7 +12,7 @@ from jax import lax
 
 from verax.frame.speed import fast_kernels
 from verax.ops import onednn
-from verax.ops.convolution_forms import MOST, Geometry, input_of, output_of, pad
+from verax.ops.convolution_forms import MOST, Geometry, biased_output_of, input_of, output_of, pad
 
 __all__ = ["convolve", "convolve_plain", "convolve_transposed", "convolve_transposed_plain"]
 
@@ -24,6 +24,7 @@ def convolve_plain(
     padding: Any,
     dilation: Sequence[int] | None = None,
     *,
+    bias: jax.Array | None = None,
     channels_last: bool = True,
     groups: int = 1,
 ) -> jax.Array:
@@ -35,9 +36,10 @@ def convolve_plain(
         strides: Steps of the window, one a size.
         padding: "SAME", "VALID", or (before, after) for each size.
         dilation: Distance between the window's elements; 1 for None.
+        bias: (filters,), added to each position; None for none.
         groups: Channels and filters are cut into as many groups, each convolved on its own.
     """
-    return lax.conv_general_dilated(
+    y = lax.conv_general_dilated(
         x,
         kernel,
         strides,
@@ -46,6 +48,7 @@ def convolve_plain(
         dimension_numbers=_numbers(x.ndim - 2, channels_last),
         feature_group_count=groups,
     )
+    return y if bias is None else y + _each_filter(bias, y, channels_last)
 
 
 def convolve(
@@ -55,6 +58,7 @@ def convolve(
     padding: Any,
     dilation: Sequence[int] | None = None,
     *,
+    bias: jax.Array | None = None,
     channels_last: bool = True,
     groups: int = 1,
 ) -> jax.Array:
@@ -79,7 +83,8 @@ def convolve(
     """
 
     def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return convolve_plain(x, kernel, strides, padding, dilation, channels_last=channels_last, groups=groups)
+        how = {"bias": bias, "channels_last": channels_last, "groups": groups}
+        return convolve_plain(x, kernel, strides, padding, dilation, **how)
 
     if not fast_kernels():
         return plain(x, kernel)
@@ -90,7 +95,7 @@ def convolve(
     if 0 in shape or 0 in x.shape or not jnp.issubdtype(x.dtype, jnp.floating) or (groups > 1 and many):
         return plain(x, kernel)
     if not channels_last:
-        y = convolve(jnp.moveaxis(x, 1, -1), kernel, strides, padding, dilation, groups=groups)
+        y = convolve(jnp.moveaxis(x, 1, -1), kernel, strides, padding, dilation, bias=bias, groups=groups)
         return jnp.moveaxis(y, -1, 1)
     apart = [1 if k == 1 else d for k, d in zip(window, dilation or (1,) * len(window), strict=True)]
     if isinstance(padding, str):
@@ -98,11 +103,12 @@ def convolve(
         padding = lax.padtype_to_pads(x.shape[1:-1], spans, strides, padding)
     geometry = Geometry.of(x.shape[1:-1], window, strides, padding, apart)
     if groups == 1:
-        return output_of(x, kernel, geometry)
+        return _with_bias(x, kernel, bias, geometry)
     if alone:
-        return _each_channel(x, kernel, geometry)
+        return _each_channel(x, kernel, bias, geometry)
     xs, kernels = jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1)
-    return jnp.concatenate([output_of(a, k, geometry) for a, k in zip(xs, kernels, strict=True)], axis=-1)
+    y = jnp.concatenate([output_of(a, k, geometry) for a, k in zip(xs, kernels, strict=True)], axis=-1)
+    return y if bias is None else y + _each_filter(bias, y)
 
 
 def convolve_transposed_plain(
@@ -166,18 +172,27 @@ def convolve_transposed(
     return input_of(x, kernel, Geometry.of(shape[1:-1], window, strides, pads, apart))
 
 
-def _each_channel(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+def _with_bias(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, geometry: Geometry) -> jax.Array:
+    return output_of(x, kernel, geometry) if bias is None else biased_output_of(x, kernel, bias, geometry)
+
+
+def _each_channel(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, geometry: Geometry) -> jax.Array:
     """Each channel convolved by itself, with one or more filters."""
     several = kernel.shape[-1] // x.shape[-1]
     if several > 1:
         x = jnp.repeat(x, several, axis=-1)
-    single = geometry._replace(by_channel=True)
-    if onednn.suits_convolution(x, kernel, single.strides, single.pads, single.dilation, groups=x.shape[-1]):
-        return output_of(x, kernel, single)
-    # Padded out here, one padded map serves the output and the kernel's gradient.
-    padded = pad(x, geometry.pads)
-    unpadded = ((0, 0),) * len(geometry.pads)
-    return output_of(padded, kernel, single._replace(sizes=padded.shape[1:-1], pads=unpadded))
+    g = geometry._replace(by_channel=True)
+    if not onednn.suits_convolution(x, kernel, g.strides, g.pads, g.dilation, bias=bias, groups=x.shape[-1]):
+        # Padded out here, one padded map serves the output and the kernel's gradient.
+        x = pad(x, g.pads)
+        g = g._replace(sizes=x.shape[1:-1], pads=((0, 0),) * len(g.pads))
+    return _with_bias(x, kernel, bias, g)
+
+
+def _each_filter(bias: jax.Array, y: jax.Array, channels_last: bool = True) -> jax.Array:
+    shape = [1] * y.ndim
+    shape[-1 if channels_last else 1] = -1
+    return bias.reshape(shape)
 
 
 def _numbers(rank: int, channels_last: bool) -> tuple[str, str, str]:

@@ -30,7 +30,7 @@ from jax import lax
 
 from verax.ops import onednn
 
-__all__ = ["MOST", "Geometry", "input_of", "kernel_of", "output_of", "pad"]
+__all__ = ["MOST", "Geometry", "biased_output_of", "input_of", "kernel_of", "output_of", "pad"]
 
 #: Above so many elements of the window, or groups, an unrolled form takes longer to compile than it saves.
 MOST = 64
@@ -103,7 +103,7 @@ def output_of(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     channels = x.shape[-1]
     if g.pointwise:
         return _product(_shifted(x, (0,) * len(g.sizes), g), kernel.reshape(kernel.shape[-2:]))
-    if (found := _by_onednn(x, kernel, g.strides, g.pads, g)) is not None:
+    if (found := _by_onednn(x, kernel, g)) is not None:
         return found
     if g.by_channel or (channels == 1 and len(g.elements) <= MOST):
         return _sum_of_shifts(x, kernel, g)
@@ -112,6 +112,18 @@ def output_of(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
         patches = jnp.concatenate([_shifted(padded, g.offset(e), g) for e in g.elements], axis=-1)
         return _product(patches, kernel.reshape(-1, kernel.shape[-1]))
     return _canonical(x, kernel, g.strides, g.pads, dilation=g.dilation)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def biased_output_of(x: jax.Array, kernel: jax.Array, bias: jax.Array, geometry: Geometry) -> jax.Array:
+    """``output_of(x, kernel)`` plus bias (filters,), added while the outputs are at hand where oneDNN makes them."""
+    g = geometry
+    # A large kernel of one element is better multiplied as a matrix, and its few outputs passed over again.
+    large = g.pointwise and x.shape[-1] > x.shape[0] * math.prod(g.outputs)
+    if not large and (found := _by_onednn(x, kernel, g, bias)) is not None:
+        return found
+    y: Any = output_of(x, kernel, g)
+    return y + bias.reshape(*(1,) * (x.ndim - 1), -1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -124,15 +136,15 @@ def input_of(y: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
         return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *around, (0, 0, 0)])
     each = zip(g.spans, g.pads, g.sizes, g.reach, strict=True)
     around = [(span - a, n - 1 - r + a) for span, (a, _), n, r in each]
-    turned = jnp.flip(kernel, range(len(g.window)))
-    if not g.by_channel:
-        turned = jnp.swapaxes(turned, -1, -2)
+    mirrored = jnp.flip(kernel, range(len(g.window)))
     once = (1,) * len(g.window)
-    if g.strides == once and (found := _by_onednn(y, turned, once, around, g)) is not None:
-        return found
+    if g.strides == once:
+        back = Geometry.of(g.outputs, g.window, once, around, g.dilation, by_channel=g.by_channel)
+        if (found := _by_onednn(y, mirrored, back, turned=not g.by_channel)) is not None:
+            return found
     if g.by_channel:
         return _spread(y, kernel, g)
-    return _canonical(y, turned, (1,) * len(g.window), around, spread=g.strides, dilation=g.dilation)
+    return _canonical(y, jnp.swapaxes(mirrored, -1, -2), once, around, spread=g.strides, dilation=g.dilation)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -154,6 +166,10 @@ def kernel_of(x: jax.Array, y: jax.Array, geometry: Geometry) -> jax.Array:
 output_of.defvjp(
     lambda x, kernel, g: (output_of(x, kernel, g), (x, kernel)),
     lambda g, kept, y: (input_of(y, kept[1], g), kernel_of(kept[0], y, g)),
+)
+biased_output_of.defvjp(
+    lambda x, kernel, bias, g: (biased_output_of(x, kernel, bias, g), (x, kernel)),
+    lambda g, kept, y: (input_of(y, kept[1], g), kernel_of(kept[0], y, g), jnp.sum(y, tuple(range(y.ndim - 1)))),
 )
 input_of.defvjp(
     lambda y, kernel, g: (input_of(y, kernel, g), (y, kernel)),
@@ -188,13 +204,13 @@ def _canonical(
 
 
 def _by_onednn(
-    x: jax.Array, kernel: jax.Array, strides: Ints, pads: Sequence[tuple[int, int]], g: Geometry
+    x: jax.Array, kernel: jax.Array, g: Geometry, bias: jax.Array | None = None, *, turned: bool = False
 ) -> jax.Array | None:
     """The convolution by oneDNN; None where it is not to be used."""
-    groups = x.shape[-1] if g.by_channel else 1
-    if not onednn.suits_convolution(x, kernel, strides, pads, g.dilation, groups=groups):
+    how = {"groups": x.shape[-1] if g.by_channel else 1, "turned": turned}
+    if not onednn.suits_convolution(x, kernel, g.strides, g.pads, g.dilation, bias=bias, **how):
         return None
-    return onednn.convolution(x, kernel, strides, pads, g.dilation, groups=groups)
+    return onednn.convolution(x, kernel, g.strides, g.pads, g.dilation, bias=bias, **how)
 
 
 def _product(a: jax.Array, b: jax.Array, *, turn_a: bool = False, turn_b: bool = False) -> jax.Array:

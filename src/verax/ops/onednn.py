@@ -32,8 +32,8 @@ __all__ = ["convolution", "matmul", "suits_convolution", "suits_matmul"]
 #: The versions of jaxlib whose form of a description is the one below.
 _VERSIONS = frozenset({"0.10.2"})
 
-#: Below so many multiplications, a call costs more than it saves.
-_LEAST = 1 << 21
+#: Below so many multiplications a call costs more than it saves; of a convolution, a sixteenth of them.
+_LEAST = 1 << 23
 
 
 def suits_matmul(a: jax.Array, b: jax.Array, *, turn_a: bool = False, turn_b: bool = False) -> bool:
@@ -57,21 +57,25 @@ def suits_convolution(
     pads: Sequence[tuple[int, int]],
     dilation: Sequence[int],
     *,
+    bias: jax.Array | None = None,
     groups: int = 1,
+    turned: bool = False,
 ) -> bool:
     """Whether ``convolution`` takes these, and is likely to be faster than lax. Arguments as for ``convolution``.
 
     oneDNN has kernels for one group and for as many groups as channels and filters.
     """
-    rank, channels, filters = len(strides), x.shape[-1], kernel.shape[-1]
-    if rank > 3 or not x.dtype == kernel.dtype == jnp.float32 or not (groups == 1 or groups == channels == filters):
+    rank, channels, filters = len(strides), x.shape[-1], kernel.shape[-2 if turned else -1]
+    if any(a.dtype != jnp.float32 for a in (x, kernel, bias) if a is not None):
+        return False
+    if rank > 3 or not (groups == 1 or groups == channels == filters):
         return False
     spans = [(k - 1) * d for k, d in zip(kernel.shape[:rank], dilation, strict=True)]
     if any(not 0 <= p <= span for pair, span in zip(pads, spans, strict=True) for p in pair):
         return False
     outputs = _outputs(x.shape[1:-1], kernel.shape[:rank], strides, pads, dilation)
     work = x.shape[0] * math.prod(outputs) * kernel.size
-    return min(outputs) > 0 and work >= _LEAST and _available()
+    return min(outputs) > 0 and work >= _LEAST // 16 and _available()
 
 
 def matmul(a: jax.Array, b: jax.Array, *, turn_a: bool = False, turn_b: bool = False) -> jax.Array:
@@ -86,7 +90,9 @@ def convolution(
     pads: Sequence[tuple[int, int]],
     dilation: Sequence[int],
     *,
+    bias: jax.Array | None = None,
     groups: int = 1,
+    turned: bool = False,
 ) -> jax.Array:
     """The convolution of (rows, *sizes, channels) with (*window, channels / groups, filters), all float32.
 
@@ -94,13 +100,18 @@ def convolution(
 
     Args:
         x, kernel: What is convolved.
+        bias: (filters,), added to each position; None for none.
         strides, dilation: Of the window, one for each size.
         pads: (before, after) of each size.
         groups: 1, or the number of the channels.
+        turned: Whether the kernel is given as (*window, filters, channels).
     """
     ints = [tuple(map(int, of)) for of in (strides, dilation)]
     around = tuple((int(a), int(b)) for a, b in pads)
-    return _convolution.bind(x, kernel, strides=ints[0], pads=around, dilation=ints[1], groups=int(groups))
+    arrays = (x, kernel) if bias is None else (x, kernel, bias)
+    return _convolution.bind(
+        *arrays, strides=ints[0], pads=around, dilation=ints[1], groups=int(groups), turned=bool(turned)
+    )
 
 
 # ---- when it can be used ---------------------------------------------------------------------------------------------
@@ -117,12 +128,13 @@ def _works() -> bool:
         return False
     a = np.arange(6, dtype="float32").reshape(2, 3) - 2
     x, kernel = np.arange(16, dtype="float32").reshape(1, 4, 4, 1), np.arange(4, dtype="float32").reshape(2, 2, 1, 1)
-    how = {"strides": (1, 1), "pads": ((0, 1), (1, 0)), "dilation": (1, 1), "groups": 1}
+    how = {"strides": (1, 1), "pads": ((0, 1), (1, 0)), "dilation": (1, 1), "groups": 1, "turned": True}
+    bias = np.ones(1, "float32")
     try:
         with jax.ensure_compile_time_eval():
             product = jax.jit(functools.partial(_call_matmul, turn_a=True, turn_b=False))(a, a)
-            convolved = jax.jit(functools.partial(_call_convolution, **how))(x, kernel)
-            plain = _plain_convolution(jnp.asarray(x), jnp.asarray(kernel), **how)
+            convolved = jax.jit(functools.partial(_call_convolution, **how))(x, kernel, bias)
+            plain = _plain_convolution(jnp.asarray(x), jnp.asarray(kernel), jnp.asarray(bias), **how)
             return bool((np.asarray(product) == a.T @ a).all() and (np.asarray(convolved) == np.asarray(plain)).all())
     except Exception:
         return False
@@ -140,15 +152,22 @@ def _call_matmul(a: Any, b: Any, *, turn_a: bool, turn_b: bool) -> jax.Array:
     return _call("__onednn$matmul", {"onednn_matmul_config": about}, (m, n), a, b)
 
 
-def _call_convolution(x: Any, kernel: Any, *, strides: Any, pads: Any, dilation: Any, groups: int) -> jax.Array:
+def _call_convolution(
+    x: Any, kernel: Any, *bias: Any, strides: Any, pads: Any, dilation: Any, groups: int, turned: bool
+) -> jax.Array:
     rank = len(strides)
+    inputs, filters = (rank + 1, rank) if turned else (rank, rank + 1)
 
     def texts(numbers: Sequence[int]) -> list[str]:
         return [str(n) for n in numbers]
 
     place = {"batch_dim": "0", "feature_dim": str(rank + 1), "spatial_dims": texts(range(1, rank + 1))}
     data = {"dims": str(rank + 2), "data": place}
-    spots = {"input_feature_dim": str(rank), "output_feature_dim": str(rank + 1), "spatial_dims": texts(range(rank))}
+    spots = {
+        "input_feature_dim": str(inputs),
+        "output_feature_dim": str(filters),
+        "spatial_dims": texts(range(rank)),
+    }
     window = {
         "size": texts(kernel.shape[:rank]),
         "pad_left": texts([a for a, _ in pads]),
@@ -158,11 +177,11 @@ def _call_convolution(x: Any, kernel: Any, *, strides: Any, pads: Any, dilation:
     }
     about = {
         "dims": str(rank + 2), "input": data, "output": data, "window": window, "feature_groups": str(groups),
-        "kernel": {"dims": str(rank + 2), "filter": spots},
+        "kernel": {"dims": str(rank + 2), "filter": spots}, "fusions": {"ops": ["BIAS"] if bias else []},
     }  # fmt: skip
     outputs = _outputs(x.shape[1:-1], kernel.shape[:rank], strides, pads, dilation)
-    shape = (x.shape[0], *outputs, kernel.shape[-1])
-    return _call("__onednn$convolution", {"onednn_conv_config": about}, shape, x, kernel)
+    shape = (x.shape[0], *outputs, kernel.shape[filters])
+    return _call("__onednn$convolution", {"onednn_conv_config": about}, shape, x, kernel, *bias)
 
 
 def _call(target: str, about: dict[str, Any], shape: tuple[int, ...], *arrays: Any) -> jax.Array:
@@ -189,13 +208,14 @@ def _plain_matmul(a: jax.Array, b: jax.Array, *, turn_a: bool, turn_b: bool) -> 
 
 
 def _plain_convolution(
-    x: jax.Array, kernel: jax.Array, *, strides: Any, pads: Any, dilation: Any, groups: int
+    x: jax.Array, kernel: jax.Array, *bias: jax.Array, strides: Any, pads: Any, dilation: Any, groups: int, turned: bool
 ) -> jax.Array:
     sizes = "DHW"[-len(strides) :]
-    numbers = (f"N{sizes}C", f"{sizes}IO", f"N{sizes}C")
-    return lax.conv_general_dilated(
+    numbers = (f"N{sizes}C", f"{sizes}{'OI' if turned else 'IO'}", f"N{sizes}C")
+    y = lax.conv_general_dilated(
         x, kernel, strides, pads, rhs_dilation=dilation, dimension_numbers=numbers, feature_group_count=groups
     )
+    return y + bias[0].reshape(*(1,) * (y.ndim - 1), -1) if bias else y
 
 
 def _primitive(name: str, call: Any, plain: Any) -> Primitive:
@@ -205,7 +225,7 @@ def _primitive(name: str, call: Any, plain: Any) -> Primitive:
 
     def abstract(*arrays: Any, **how: Any) -> Any:
         found = jax.eval_shape(functools.partial(plain, **how), *arrays)
-        return jax.core.ShapedArray(found.shape, found.dtype)
+        return arrays[0].update(shape=found.shape, dtype=found.dtype, weak_type=False)
 
     def batched(arrays: Any, axes: Any, **how: Any) -> Any:
         return jax.vmap(functools.partial(plain, **how), axes)(*arrays), 0
@@ -219,7 +239,7 @@ def _primitive(name: str, call: Any, plain: Any) -> Primitive:
 
 _STATIC = {
     "onednn_matmul": ("turn_a", "turn_b"),
-    "onednn_convolution": ("strides", "pads", "dilation", "groups"),
+    "onednn_convolution": ("strides", "pads", "dilation", "groups", "turned"),
 }
 _matmul = _primitive("onednn_matmul", _call_matmul, _plain_matmul)
 _convolution = _primitive("onednn_convolution", _call_convolution, _plain_convolution)
