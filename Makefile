@@ -62,6 +62,7 @@ bench: $(BENCH)
 	$(BENCH_VENV)/bin/python -m benchmarks.run
 	$(BENCH_VENV)/bin/python -m benchmarks.processes
 	$(BENCH_VENV)/bin/python -m benchmarks.growth
+	$(BENCH_VENV)/bin/python -m benchmarks.watching
 	$(BENCH_VENV)/bin/python -m benchmarks.gpu
 
 bench-quick: $(BENCH)

@@ -28,7 +28,7 @@ from benchmarks.report import about
 from verax.engine import compiler
 from verax.engine.compiler import compiler_options
 from verax.frame.speed import use_fast_kernels
-from verax.ops import attention, batch_norm, convolution, draws, pooling
+from verax.ops import attention, batch_norm, contraction, convolution, draws, onednn, pooling
 
 HERE = Path(__file__).parent
 ROUNDS = 5
@@ -94,6 +94,38 @@ def convolutions() -> list[Pair]:
         for f in (convolution.convolve_plain, convolution.convolve)
     )
     return [*pairs, ("depthwise convolution and gradients, 3x3, (4,24,24,72)", plain, fast)]
+
+
+def library() -> list[Pair]:
+    """oneDNN, and in its place our own forms and XLA's."""
+    layers = {
+        "convolution, 3x3, (8,56,56,64) -> 64": (normal(8, 56, 56, 64), normal(3, 3, 64, 64), 1, 1),
+        "convolution, 7x7 stride 2, (8,224,224,3) -> 64": (normal(8, 224, 224, 3), normal(7, 7, 3, 64), 2, 1),
+        "depthwise convolution, 3x3, (32,24,24,144)": (normal(32, 24, 24, 144), normal(3, 3, 1, 144), 1, 144),
+    }
+
+    def convolved(stride: int, groups: int) -> Callable[..., jax.Array]:
+        return partial(convolution.convolve, strides=(stride, stride), padding="SAME", groups=groups)
+
+    made: dict[str, Callable[[], Callable[[], float]]] = {
+        name: partial(in_a_loop, convolved(stride, groups), x, kernel)
+        for name, (x, kernel, stride, groups) in layers.items()
+    }
+    made["product that sums over rows, (25088,64) and (25088,256)"] = partial(
+        in_a_loop, partial(contraction.multiply, turn_a=True), normal(25088, 64), normal(25088, 256)
+    )
+    made["ResNet50, a step of fit"] = partial(fits, "resnet50", 2)
+    made["MobileNetV2, a step of fit"] = partial(fits, "mobilenet")
+    available = onednn._available
+    pairs: list[Pair] = []
+    for name, make in made.items():
+        onednn._available = lambda: False  # pyright: ignore[reportAttributeAccessIssue]
+        try:
+            without = make()
+        finally:
+            onednn._available = available
+        pairs.append((f"oneDNN: {name}", without, make()))
+    return pairs
 
 
 def pools() -> list[Pair]:
@@ -244,6 +276,7 @@ def memory() -> list[Pair]:
 
 TRICKS: dict[str, Callable[[], list[Pair]]] = {
     "convolution": convolutions,
+    "onednn": library,
     "pooling": pools,
     "normalization": normalization,
     "masks": masks,
