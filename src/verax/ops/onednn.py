@@ -29,7 +29,8 @@ from verax.frame.speed import fast_kernels, runs_here
 
 __all__ = ["convolution", "matmul", "suits_convolution", "suits_matmul"]
 
-#: The versions of jaxlib whose form of a description is the one below.
+#: The versions of jaxlib whose form of a description is the one below. To try another, add it and run
+#: tests/ops/test_onednn.py, which ends with its process where the form is another one.
 _VERSIONS = frozenset({"0.10.2"})
 
 #: Below so many multiplications a call costs more than it saves; of a convolution, a sixteenth of them.
