@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from verax.frame.speed import fast_kernels
-from verax.ops import onednn
 from verax.ops.convolution_forms import MOST, Geometry, biased_output_of, input_of, output_of, pad
 
 __all__ = ["convolve", "convolve_plain", "convolve_transposed", "convolve_transposed_plain"]
@@ -71,8 +70,8 @@ def convolve(
 
     Reverse mode works to any order, in the same forms; forward mode (``jax.jvp``, ``jax.linearize``) needs
     ``convolve_plain``, which every convolution is with ``verax.frame.speed.use_fast_kernels(False)`` and on other
-    backends. Sums are kept in float32 at least; a padding is a zero, so an infinite weight makes NaN where it meets
-    one, in either form.
+    backends. Sums are kept in float32 at least. A padding is a zero, so an infinite weight makes NaN where it meets
+    one, except by oneDNN, which leaves a padding out.
 
     >>> x, k = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 5))
     >>> convolve(x, k, (1, 1), "VALID").shape
@@ -103,7 +102,7 @@ def convolve(
         padding = lax.padtype_to_pads(x.shape[1:-1], spans, strides, padding)
     geometry = Geometry.of(x.shape[1:-1], window, strides, padding, apart)
     if groups == 1:
-        return _with_bias(x, kernel, bias, geometry)
+        return output_of(x, kernel, geometry) if bias is None else biased_output_of(x, kernel, bias, geometry)
     if alone:
         return _each_channel(x, kernel, bias, geometry)
     xs, kernels = jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1)
@@ -172,21 +171,16 @@ def convolve_transposed(
     return input_of(x, kernel, Geometry.of(shape[1:-1], window, strides, pads, apart))
 
 
-def _with_bias(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, geometry: Geometry) -> jax.Array:
-    return output_of(x, kernel, geometry) if bias is None else biased_output_of(x, kernel, bias, geometry)
-
-
 def _each_channel(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, geometry: Geometry) -> jax.Array:
     """Each channel convolved by itself, with one or more filters."""
     several = kernel.shape[-1] // x.shape[-1]
     if several > 1:
         x = jnp.repeat(x, several, axis=-1)
-    g = geometry._replace(by_channel=True)
-    if not onednn.suits_convolution(x, kernel, g.strides, g.pads, g.dilation, bias=bias, groups=x.shape[-1]):
-        # Padded out here, one padded map serves the output and the kernel's gradient.
-        x = pad(x, g.pads)
-        g = g._replace(sizes=x.shape[1:-1], pads=((0, 0),) * len(g.pads))
-    return _with_bias(x, kernel, bias, g)
+    # Padded out here, one padded map serves the output and the kernel's gradient.
+    x = pad(x, geometry.pads)
+    none = ((0, 0),) * len(geometry.pads)
+    y: Any = output_of(x, kernel, geometry._replace(sizes=x.shape[1:-1], pads=none, by_channel=True))
+    return y if bias is None else y + _each_filter(bias, y)
 
 
 def _each_filter(bias: jax.Array, y: jax.Array, channels_last: bool = True) -> jax.Array:

@@ -103,7 +103,7 @@ def output_of(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     channels = x.shape[-1]
     if g.pointwise:
         return _product(_shifted(x, (0,) * len(g.sizes), g), kernel.reshape(kernel.shape[-2:]))
-    if (found := _by_onednn(x, kernel, g)) is not None:
+    if not g.by_channel and (found := _by_onednn(x, kernel, g)) is not None:
         return found
     if g.by_channel or (channels == 1 and len(g.elements) <= MOST):
         return _sum_of_shifts(x, kernel, g)
@@ -117,12 +117,9 @@ def output_of(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def biased_output_of(x: jax.Array, kernel: jax.Array, bias: jax.Array, geometry: Geometry) -> jax.Array:
     """``output_of(x, kernel)`` plus bias (filters,), added while the outputs are at hand where oneDNN makes them."""
-    g = geometry
-    # A large kernel of one element is better multiplied as a matrix, and its few outputs passed over again.
-    large = g.pointwise and x.shape[-1] > x.shape[0] * math.prod(g.outputs)
-    if not large and (found := _by_onednn(x, kernel, g, bias)) is not None:
+    if (found := _by_onednn(x, kernel, geometry, bias)) is not None:
         return found
-    y: Any = output_of(x, kernel, g)
+    y: Any = output_of(x, kernel, geometry)
     return y + bias.reshape(*(1,) * (x.ndim - 1), -1)
 
 
@@ -138,12 +135,12 @@ def input_of(y: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     around = [(span - a, n - 1 - r + a) for span, (a, _), n, r in each]
     mirrored = jnp.flip(kernel, range(len(g.window)))
     once = (1,) * len(g.window)
-    if g.strides == once:
-        back = Geometry.of(g.outputs, g.window, once, around, g.dilation, by_channel=g.by_channel)
-        if (found := _by_onednn(y, mirrored, back, turned=not g.by_channel)) is not None:
-            return found
     if g.by_channel:
         return _spread(y, kernel, g)
+    if g.strides == once:
+        back = Geometry.of(g.outputs, g.window, once, around, g.dilation)
+        if (found := _by_onednn(y, mirrored, back, turned=True)) is not None:
+            return found
     return _canonical(y, jnp.swapaxes(mirrored, -1, -2), once, around, spread=g.strides, dilation=g.dilation)
 
 
@@ -207,10 +204,11 @@ def _by_onednn(
     x: jax.Array, kernel: jax.Array, g: Geometry, bias: jax.Array | None = None, *, turned: bool = False
 ) -> jax.Array | None:
     """The convolution by oneDNN; None where it is not to be used."""
-    how = {"groups": x.shape[-1] if g.by_channel else 1, "turned": turned}
-    if not onednn.suits_convolution(x, kernel, g.strides, g.pads, g.dilation, bias=bias, **how):
+    if not onednn.suits_convolution(x, kernel, g.strides, g.pads, g.dilation, bias=bias, turned=turned):
         return None
-    return onednn.convolution(x, kernel, g.strides, g.pads, g.dilation, bias=bias, **how)
+    if bias is not None and g.pointwise and x.shape[-1] > x.shape[0] * math.prod(g.outputs):
+        return None  # a large kernel of one element is better multiplied as a matrix, and its few outputs passed again
+    return onednn.convolution(x, kernel, g.strides, g.pads, g.dilation, bias=bias, turned=turned)
 
 
 def _product(a: jax.Array, b: jax.Array, *, turn_a: bool = False, turn_b: bool = False) -> jax.Array:
