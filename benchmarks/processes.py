@@ -34,10 +34,15 @@ def figure(what: str, found: str, aim: str = "", met: bool | None = None) -> dic
     return {"what": what, "found": found, "aim": aim, "met": met}
 
 
+def usual() -> dict[str, str]:
+    """The environment, in which Python may keep what it compiled of Verax' modules, as pip did of the peers'."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def child(name: str, *arguments: str, **environment: str) -> Any:
     """What the child function ``name`` returns, in a fresh process."""
     command = [sys.executable, "-m", "benchmarks.processes", "--child", name, *arguments]
-    env = {**os.environ, **environment, "BENCH_BEGAN": repr(time.time())}
+    env = {**usual(), **environment, "BENCH_BEGAN": repr(time.time())}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[2:])} failed:\n{done.stderr[-2000:]}")
@@ -73,7 +78,7 @@ def imports() -> dict[str, Any]:
     opened = "import verax\nfor name in verax.__all__: getattr(verax, name)"
     codes = {"pass": "pass", "jax": "import jax", "verax": "import verax", "opened": opened, "keras": "import keras"}
     times: dict[str, list[float]] = {name: [] for name in codes}
-    env = {**os.environ, "KERAS_BACKEND": "jax"}
+    env = {**usual(), "KERAS_BACKEND": "jax"}
     for _ in range(ROUNDS + 2):
         for name, code in codes.items():
             began = time.perf_counter()

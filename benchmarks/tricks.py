@@ -99,17 +99,15 @@ def convolutions() -> list[Pair]:
 def library() -> list[Pair]:
     """oneDNN, and in its place our own forms and XLA's."""
     layers = {
-        "convolution, 3x3, (8,56,56,64) -> 64": (normal(8, 56, 56, 64), normal(3, 3, 64, 64), 1, 1),
-        "convolution, 7x7 stride 2, (8,224,224,3) -> 64": (normal(8, 224, 224, 3), normal(7, 7, 3, 64), 2, 1),
-        "depthwise convolution, 3x3, (32,24,24,144)": (normal(32, 24, 24, 144), normal(3, 3, 1, 144), 1, 144),
+        "convolution, 3x3, (8,56,56,64) -> 64": (normal(8, 56, 56, 64), normal(3, 3, 64, 64), 1),
+        "convolution, 7x7 stride 2, (8,224,224,3) -> 64": (normal(8, 224, 224, 3), normal(7, 7, 3, 64), 2),
     }
 
-    def convolved(stride: int, groups: int) -> Callable[..., jax.Array]:
-        return partial(convolution.convolve, strides=(stride, stride), padding="SAME", groups=groups)
+    def convolved(stride: int) -> Callable[..., jax.Array]:
+        return partial(convolution.convolve, strides=(stride, stride), padding="SAME")
 
     made: dict[str, Callable[[], Callable[[], float]]] = {
-        name: partial(in_a_loop, convolved(stride, groups), x, kernel)
-        for name, (x, kernel, stride, groups) in layers.items()
+        name: partial(in_a_loop, convolved(stride), x, kernel) for name, (x, kernel, stride) in layers.items()
     }
     made["product that sums over rows, (25088,64) and (25088,256)"] = partial(
         in_a_loop, partial(contraction.multiply, turn_a=True), normal(25088, 64), normal(25088, 256)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import jax
 
-from verax.engine.cache import compilation_cache
 from verax.errors import InputError
+from verax.frame.cache import compilation_cache
 from verax.frame.interactive import (
     disable_interactive_logging,
     enable_interactive_logging,

@@ -10,7 +10,8 @@ from typing import Any
 
 import jax
 
-from verax.engine import cache, memory
+from verax.engine import memory
+from verax.frame import cache
 from verax.frame.speed import fast_kernels
 
 __all__ = ["Programs", "compiler_options"]

@@ -13,6 +13,8 @@ import numpy as np
 from jax._src import config as jax_settings
 from jax.core import Tracer, eval_context
 
+from verax.frame import cache
+
 __all__ = ["drawn", "filled"]
 
 
@@ -26,6 +28,7 @@ def drawn(sample: Callable[[tuple[int, ...]], jax.Array], shape: tuple[int, ...]
 
     An element's bits depend on the key and on its place in the row, so the numbers are the same.
     """
+    cache.begin()
     size = math.prod(shape)
     with _outside_of_a_trace():
         row = sample((1 << max(0, (size - 1).bit_length()),))

@@ -55,7 +55,7 @@ def compilation_cache(directory: str | os.PathLike[str] | None) -> Path | None:
                 do="Name one that you may write into, or None.",
             ) from error
         # By default jax keeps what took a second to compile; many small programs make a slow start, too.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_compilation_cache_dir", None if folder is None else str(folder))
     jax_cache.reset_cache()
     return folder
