@@ -33,7 +33,7 @@ from verax.frame.speed import fast_kernels, runs_here
 __all__ = ["convolution", "matmul", "suits_convolution", "suits_matmul"]
 
 #: The versions of jaxlib whose form of a description is the one below. To try another, add it and run
-#: tests/ops/test_onednn.py, which ends with its process where the form is another one.
+#: tests/ops/test_onednn.py, which ends with its process where the form is another one, and ``python -m tests.fence``.
 _VERSIONS = frozenset({"0.10.2"})
 
 #: Below so many multiplications a call costs more than it saves; of a convolution, a sixteenth of them.
