@@ -269,13 +269,13 @@ class _Fit:
             lambda y: check_targets(self.objective, self.outputs, y),
             self.compiled.run_eagerly,
         )
-        carry = hold.begin()
-        record.carried = {path: np.array(carry.state[path]) for path in hold.tree.carried()}
-        self._compile_ahead(chunks.program, carry)
-        done = self.run.done
-        chunks.skip(done)
         seen: Seen | None = None
         with hold:
+            carry = hold.begin()
+            record.carried = {path: np.array(carry.state[path]) for path in hold.tree.carried()}
+            self._compile_ahead(chunks.program, carry)
+            done = self.run.done
+            chunks.skip(done)
             for chunk in chunks:  # a loop that is left, by an error too, closes what it runs over
                 if acts:  # a callback may have set weights, frozen layers or changed the rate since the last step
                     self.callbacks.on_train_batch_begin(done, Logs())

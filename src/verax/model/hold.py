@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -24,20 +25,20 @@ _LARGE = 16 << 20
 
 def kept_in_place(after: tuple[Carry, Any], carry: Carry) -> tuple[Carry, Any]:
     """Inside a step: what it leaves stays on the devices where a distribution has put the carry it began with."""
-    return kept(after[0], _shapes(carry)), after[1]
+    return kept(after[0], _shapes(carry.params, carry.state)), after[1]
 
 
-def _shapes(carry: Carry) -> dict[str, tuple[int, ...]]:
-    return {path: value.shape for path, value in (*carry.params.items(), *carry.state.items())}
+def _shapes(params: Mapping[str, jax.Array], state: Mapping[str, jax.Array]) -> dict[str, tuple[int, ...]]:
+    return {path: value.shape for path, value in (*params.items(), *state.items())}
 
 
 class Hold:
     """One epoch's hold on a model.
 
     A large carry is used up: each chunk writes into the memory of the one before, so that no second copy of parameters
-    and optimizer state is needed. The loop then works on a copy that is its own, made once an epoch; while it runs the
-    variables lend out copies, so that nobody is left with an array whose memory was used. At the end of the epoch the
-    last arrays are the model's, and stay.
+    and optimizer state is needed. At the begin of an epoch the model goes over to a copy, array by array, and what
+    nobody else holds is freed; until its end the variables lend out copies, so that nobody is left with an array whose
+    memory was used. The last arrays are the model's, and stay.
 
     Args:
         model, compiled: What is trained.
@@ -70,9 +71,21 @@ class Hold:
         elif not callable(rate) and rate != compiled.rate:
             compiled.opt_state = optimizer.with_learning_rate(compiled.opt_state, rate)
         compiled.rate = rate
-        carry = Carry.begin(params, state, compiled.opt_state, compiled.steps)
-        carry = put(carry, _shapes(carry))
-        return jax.tree.map(jnp.copy, carry) if self.uses_up else carry
+        params, state, opt = put((params, state, compiled.opt_state), _shapes(params, state))
+        if self.uses_up:
+            arrays, form = jax.tree.flatten(opt)
+            compiled.opt_state = opt = None
+            try:
+                for i in range(len(arrays)):
+                    arrays[i] = jnp.copy(arrays[i])
+            finally:
+                compiled.opt_state = opt = jax.tree.unflatten(form, arrays)
+            for values in (params, state):
+                for path in values:
+                    variable = self._variables[path]
+                    values[path] = variable._value = jnp.copy(values[path])
+                    variable._lent = True
+        return Carry.begin(params, state, opt, compiled.steps)
 
     def keep(self, carry: Carry) -> None:
         """Give the model the values of a carry."""
