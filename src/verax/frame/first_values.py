@@ -20,7 +20,7 @@ __all__ = ["drawn", "filled"]
 
 def filled(make: Callable[..., np.ndarray[Any, Any]], shape: Sequence[int], dtype: Any) -> jax.Array:
     """``make(shape, dtype)`` of NumPy as an array of jax, which would compile a program for each shape."""
-    return jnp.asarray(make(tuple(shape), jnp.dtype(dtype)))
+    return jax.device_put(make(tuple(shape), jnp.dtype(dtype)))  # jnp.asarray would compile, too
 
 
 def drawn(sample: Callable[[tuple[int, ...]], jax.Array], shape: tuple[int, ...]) -> jax.Array:
@@ -34,7 +34,7 @@ def drawn(sample: Callable[[tuple[int, ...]], jax.Array], shape: tuple[int, ...]
         row = sample((1 << max(0, (size - 1).bit_length()),))
     if isinstance(row, Tracer) or not jax.config.values.get("jax_threefry_partitionable", False):
         return sample(shape)
-    return jnp.asarray(np.asarray(row)[:size].reshape(shape))
+    return jax.device_put(np.array(np.asarray(row)[:size].reshape(shape)))  # a copy, so that the longer row goes
 
 
 @contextlib.contextmanager

@@ -287,8 +287,8 @@ class Optimizer(Kept):
         0.25
         """
         self._refuse_if_scheduled()
-        # A number goes through numpy: converting it in JAX would compile two programs for that.
-        rate = value.astype(jnp.float32) if isinstance(value, jax.Array) else jnp.asarray(np.float32(value))
+        # A number goes through NumPy: converting it in JAX would compile two programs for that.
+        rate = value.astype(jnp.float32) if isinstance(value, jax.Array) else jax.device_put(np.float32(value))
         return state._replace(hyperparams={**state.hyperparams, "learning_rate": rate})
 
     def current_learning_rate(self, state: OptimizerState) -> float:
