@@ -262,7 +262,7 @@ def convnet() -> Work:
 def resnet50(batch: int = 8, policy: str = "float32") -> Work:
     return Work(
         f"ResNet50, 224x224, batch {batch}, SGD, training", _resnet50, _normal((224, 224, 3), 1000),
-        batch=batch, steps=4, quick=2, optimizer="momentum", policy=policy, targets=(2.2, 1.9, 1.5, 0.95),
+        batch=batch, steps=4, quick=1, optimizer="momentum", policy=policy, targets=(2.2, 1.9, 1.5, 0.95),
     )  # fmt: skip
 
 
@@ -284,14 +284,14 @@ def transformer(depth: int = 6, width: int = 256, heads: int = 8, length: int = 
     return Work(
         f"{depth}-layer transformer encoder, width {width}, length {length}, batch {batch}, Adam",
         _transformer(depth, width, heads, length, words=1000), _tokens(length, 1000, 10),
-        batch=batch, steps=8, quick=4, targets=(1.2, 1.0, 1.2, 1.0),
+        batch=batch, steps=8, quick=2, targets=(1.2, 1.0, 1.2, 1.0),
     )  # fmt: skip
 
 
 def mobilenet() -> Work:
     return Work(
         "MobileNetV2, 96x96, batch 32, SGD", _mobilenet, _normal((96, 96, 3), 100),
-        batch=32, steps=5, quick=2, optimizer="momentum", targets=(1.5, 1.0, 1.2, 0.9),
+        batch=32, steps=5, quick=1, optimizer="momentum", targets=(1.5, 1.0, 1.2, 0.9),
     )  # fmt: skip
 
 
