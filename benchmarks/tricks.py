@@ -204,7 +204,7 @@ def recurrence() -> list[Pair]:
 
 def option() -> list[Pair]:
     accepted = compiler._accepted
-    compiler._accepted = dict  # pyright: ignore[reportAttributeAccessIssue]
+    compiler._accepted = lambda attends: {}  # pyright: ignore[reportAttributeAccessIssue]
     try:
         without = fits("convnet")
     finally:

@@ -78,13 +78,23 @@ def test_the_options_are_those_of_the_switch_and_of_the_jaxlib(monkeypatch):
         assert compiler_options() == {}
         use_fast_kernels(True)
         assert set(compiler_options()) <= {"xla_cpu_experimental_ynn_fusion_type"}
-        monkeypatch.setattr(compiler, "_CPU", {"xla_cpu_no_such_option": "1"})
+        monkeypatch.setattr(compiler, "_OPTION", "xla_cpu_no_such_option")
         compiler._accepted.cache_clear()
         assert compiler_options() == {}
         assert Programs(lambda x: x + 1)(jnp.ones(())) == 2.0
     finally:
         compiler._accepted.cache_clear()
         use_fast_kernels(was)
+
+
+def test_a_program_that_attends_has_its_products_in_one_piece(monkeypatch):
+    asked = []
+    options = compiler.compiler_options
+    monkeypatch.setattr(compiler, "compiler_options", lambda *, attends: asked.append(attends) or options())
+    a, b = jnp.ones((3, 4)), jnp.ones((2, 3, 4))
+    Programs(lambda a: jax.lax.fori_loop(0, 2, lambda i, c: jnp.tanh(c @ c.T) @ c, a))(a)
+    Programs(lambda b: jax.lax.fori_loop(0, 2, lambda i, c: jnp.einsum("bij,bkj,bkl->bil", c, c, c), b))(b)
+    assert asked == [False, True]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")

@@ -17,23 +17,31 @@ from verax.frame.speed import fast_kernels
 __all__ = ["Programs", "compiler_options"]
 
 #: On a CPU XLA hands convolutions to YNNPACK, which is several times slower at them than Eigen; at reductions and at
-#: products with a transposed matrix it is several times faster. See docs/performance.md.
-_CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
+#: products with a transposed matrix it is several times faster. Products in one piece with what surrounds them make
+#: attention faster, and a product with its bias slower. See docs/performance.md.
+_OPTION = "xla_cpu_experimental_ynn_fusion_type"
+_TO_YNNPACK = {True: "DOT", False: "INDIVIDUAL_DOT"}
 
 
-def compiler_options() -> dict[str, str]:
-    """Options for ``jax.jit`` on this backend; none where the fast kernels are off or jaxlib does not know them."""
-    return _accepted() if fast_kernels() else {}
+def compiler_options(*, attends: bool = True) -> dict[str, str]:
+    """Options for ``jax.jit`` on this backend; none where the fast kernels are off or jaxlib does not know them.
+
+    Args:
+        attends: Whether the program has products with axes of batches, as attention has.
+    """
+    return _accepted(attends) if fast_kernels() else {}
 
 
 @functools.cache
-def _accepted() -> dict[str, str]:
+def _accepted(attends: bool) -> dict[str, str]:
     # The option is experimental: a jaxlib that does not know it refuses to compile, so it is tried on nothing first.
+    kinds = (_TO_YNNPACK[attends], "REDUCE")
+    options = {_OPTION: ",".join(f"LIBRARY_FUSION_TYPE_{kind}" for kind in kinds)}
     try:
-        jax.jit(lambda: 0, compiler_options=_CPU).lower().compile()
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
     except Exception:
         return {}
-    return dict(_CPU)
+    return options
 
 
 class Programs:
@@ -53,9 +61,8 @@ class Programs:
 
     def __init__(self, function: Callable[..., Any], *, donate: bool = False):
         self.donate = donate
-        options = compiler_options()
-        self._plain = jax.jit(function, compiler_options=options)
-        self._donating = jax.jit(function, compiler_options=options, donate_argnums=0)
+        self._function = function
+        self._jitted: dict[tuple[bool, bool], Any] = {}
         self.seconds = 0.0  # what the dearest of the compilations took
         self._ready: dict[Any, Any] = {}
         self._locks: dict[Any, threading.Lock] = {}
@@ -85,16 +92,21 @@ class Programs:
     def _compile(self, arguments: tuple[Any, ...]) -> Callable[..., Any]:
         cache.begin()
         began = time.perf_counter()
+        equations = list(_equations(jax.jit(self._function).trace(*arguments).jaxpr.jaxpr))
+        donate = self.donate and not any("callback" in e.primitive.name for e in equations)
+        jitted = self._jit(donate, attends=any(map(_has_batches, equations)))
         # What is compiled here ahead of time, jax.jit finds when it is called.
-        jitted = self._plain
-        traced = jitted.trace(*arguments)
-        if self.donate and not any(_calls_back(traced.jaxpr.jaxpr)):
-            jitted = self._donating
-            traced = jitted.trace(*arguments)
-        compiled = traced.lower().compile()
+        compiled = jitted.trace(*arguments).lower().compile()
         self.seconds = max(self.seconds, time.perf_counter() - began)
         memory.suit(compiled)
         return jitted
+
+    def _jit(self, donate: bool, *, attends: bool) -> Any:
+        found = self._jitted.get((donate, attends))
+        if found is None:
+            options = compiler_options(attends=attends)
+            found = jax.jit(self._function, compiler_options=options, donate_argnums=0 if donate else ())
+        return self._jitted.setdefault((donate, attends), found)  # of two threads, one
 
 
 def _form(arguments: Any) -> Any:
@@ -109,12 +121,15 @@ def _shape(leaf: Any) -> Any:
         return jax.typeof(leaf)
 
 
-def _calls_back(jaxpr: Any) -> Iterator[bool]:
+def _equations(jaxpr: Any) -> Iterator[Any]:
     for equation in jaxpr.eqns:
-        if "callback" in equation.primitive.name:
-            yield True
+        yield equation
         for value in equation.params.values():
             for item in value if isinstance(value, (list, tuple)) else (value,):
                 inner = getattr(item, "jaxpr", item)
                 if hasattr(inner, "eqns"):
-                    yield from _calls_back(inner)
+                    yield from _equations(inner)
+
+
+def _has_batches(equation: Any) -> bool:
+    return equation.primitive.name == "dot_general" and bool(equation.params["dimension_numbers"][1][0])
