@@ -15,7 +15,7 @@ from verax.frame.variable import Variable
 from verax.layers.base import Layer, along_axis, as_float, check_rate
 from verax.layers.regularization import dropout
 from verax.ops.contraction import product
-from verax.ops.recurrent import recur
+from verax.ops.recurrent import Weights, recur
 
 __all__ = ["Cell", "ForgetBias", "States", "seen", "zeros_of"]
 
@@ -160,20 +160,14 @@ class Cell(Layer):
         raise NotImplementedError
 
     def fast(
-        self,
-        projected: jax.Array,
-        states: States,
-        kernel: jax.Array,
-        bias: jax.Array | None,
-        counts: jax.Array | None,
-        sequences: bool,
+        self, x: jax.Array, weights: Weights, states: States, counts: jax.Array | None, *, sequences: bool
     ) -> tuple[States, jax.Array | None] | None:
         """The whole recurrence by a kernel of its own, as ``recur`` returns it; None where there is none.
 
         Args:
-            projected: (time, batch, gates * units).
-            states, kernel, bias: As in ``step``.
-            counts, sequences: As in ``over``.
+            x: (time, batch, features).
+            weights: The kernels and biases.
+            states, counts, sequences: As in ``over``.
         """
         return None
 
@@ -218,12 +212,14 @@ class Cell(Layer):
         states = tuple(s.astype(x.dtype) for s in states)
         input_keep, state_keep = self._kept(self.dropout, x[0]), self._kept(self.recurrent_dropout, states[0])
         bias, recurrent_bias = self.biases()
-        projected = self.project(x if input_keep is None else x * input_keep[None], bias)
+        x = x if input_keep is None else x * input_keep[None]
         kernel = self.recurrent_kernel.value
         if fast_kernels() and state_keep is None and unroll == 1:
-            found = self.fast(projected, states, kernel, recurrent_bias, counts, sequences)
+            weights = Weights(self.kernel.value, kernel, bias, recurrent_bias)
+            found = self.fast(x, weights, states, counts, sequences=sequences)
             if found is not None:
                 return found
+        projected = self.project(x, bias)
         return recur(
             lambda inputs, states: self.step(inputs, states, kernel, recurrent_bias, state_keep),
             projected,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from verax import activations
 from verax.layers.base import LayerArguments, along_axis, layer_registry
 from verax.layers.cell import Cell, ForgetBias, States, seen
-from verax.ops.recurrent import gru, lstm
+from verax.ops.recurrent import Weights, gru, lstm
 
 __all__ = ["GRUCell", "LSTMCell", "SimpleRNNCell"]
 
@@ -100,18 +100,12 @@ class LSTMCell(ForgetBias):
         super().__init__(locals())
 
     def fast(
-        self,
-        projected: jax.Array,
-        states: States,
-        kernel: jax.Array,
-        bias: jax.Array | None,
-        counts: jax.Array | None,
-        sequences: bool,
+        self, x: jax.Array, weights: Weights, states: States, counts: jax.Array | None, *, sequences: bool
     ) -> tuple[States, jax.Array | None] | None:
         """The recurrence with tanh and sigmoid."""
         if self.activation is not activations.tanh or self.recurrent_activation is not activations.sigmoid:
             return None
-        return lstm(projected, kernel, (states[0], states[1]), counts, sequences=sequences)
+        return lstm(x, weights, (states[0], states[1]), counts, sequences=sequences)
 
     def step(
         self, projected: jax.Array, states: States, kernel: jax.Array, bias: jax.Array | None, keep: jax.Array | None
@@ -175,19 +169,13 @@ class GRUCell(Cell):
         return (bias[0], bias[1]) if self.reset_after else (bias, None)
 
     def fast(
-        self,
-        projected: jax.Array,
-        states: States,
-        kernel: jax.Array,
-        bias: jax.Array | None,
-        counts: jax.Array | None,
-        sequences: bool,
+        self, x: jax.Array, weights: Weights, states: States, counts: jax.Array | None, *, sequences: bool
     ) -> tuple[States, jax.Array | None] | None:
         """The recurrence with tanh and sigmoid where the reset gate acts after the product."""
         standard = self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid
         if not (standard and self.reset_after):
             return None
-        return gru(projected, kernel, bias, (states[0],), counts, sequences=sequences)
+        return gru(x, weights, (states[0],), counts, sequences=sequences)
 
     def step(
         self, projected: jax.Array, states: States, kernel: jax.Array, bias: jax.Array | None, keep: jax.Array | None

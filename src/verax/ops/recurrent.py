@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,9 +14,25 @@ from jax import lax
 
 from verax.ops.contraction import multiply
 
-__all__ = ["gru", "lstm", "recur"]
+__all__ = ["Weights", "gru", "lstm", "recur"]
 
 States = tuple[jax.Array, ...]
+
+
+class Weights(NamedTuple):
+    """What a recurrence multiplies and adds, for all its gates side by side.
+
+    Attributes:
+        kernel: Of the inputs, (features, gates * units).
+        recurrent_kernel: Of the state, (units, gates * units).
+        bias: Of the inputs, (gates * units,), or None.
+        recurrent_bias: Of the state, (gates * units,), or None.
+    """
+
+    kernel: jax.Array
+    recurrent_kernel: jax.Array
+    bias: jax.Array | None = None
+    recurrent_bias: jax.Array | None = None
 
 
 def recur(
@@ -53,8 +70,8 @@ def recur(
 
 
 def lstm(
-    projected: jax.Array,
-    kernel: jax.Array,
+    inputs: jax.Array,
+    weights: Weights,
     states: tuple[jax.Array, jax.Array],
     counts: jax.Array | None = None,
     *,
@@ -63,27 +80,26 @@ def lstm(
     """The LSTM with tanh and sigmoid: the recurrence of ``verax.layers.LSTM``, fast in both directions.
 
     Autodiff adds each step's kernel gradient to a sum and keeps what each operation kept. Here the forward scan keeps
-    the gates, the backward scan has one matrix product a step, and the kernel's gradient is one product over all steps
-    at its end. Reverse mode works to any order; forward mode (``jax.jvp``) needs ``recur``.
+    the gates, the backward scan has one matrix product a step, and the gradients of both kernels and of the bias are
+    one product over all steps at its end. Reverse mode works to any order; forward mode (``jax.jvp``) needs ``recur``.
 
     Args:
-        projected: The inputs times their kernel, plus the bias: (time, batch, 4 * units), gates i, f, c, o.
-        kernel: The recurrent kernel (units, 4 * units).
+        inputs: (time, batch, features).
+        weights: For the gates i, f, c, o side by side, 4 * units; without a recurrent bias.
         states: h and c, each (batch, units).
         counts, sequences: As in ``recur``, and so is what is returned.
 
-    >>> z = jnp.zeros((1, 2))
-    >>> (h, c), _ = lstm(jnp.ones((3, 1, 8)), jnp.zeros((2, 8)), (z, z))
+    >>> z, ones = jnp.zeros((1, 2)), Weights(jnp.ones((1, 8)), jnp.zeros((2, 8)))
+    >>> (h, c), _ = lstm(jnp.ones((3, 1, 1)), ones, (z, z))
     >>> print(f"{h[0, 0]:.4f} {c[0, 0]:.4f}")
     0.6225 1.2614
     """
-    return _recur(_LSTM, sequences, _Operands(projected, kernel, None, states, counts))
+    return _recur(_LSTM, sequences, _Operands(inputs, weights, states, counts))
 
 
 def gru(
-    projected: jax.Array,
-    kernel: jax.Array,
-    bias: jax.Array | None,
+    inputs: jax.Array,
+    weights: Weights,
     states: tuple[jax.Array],
     counts: jax.Array | None = None,
     *,
@@ -92,17 +108,16 @@ def gru(
     """The GRU with tanh, sigmoid and ``reset_after``: the recurrence of ``verax.layers.GRU``, made fast as ``lstm`` is.
 
     Args:
-        projected: The inputs times their kernel, plus the inputs' bias: (time, batch, 3 * units), gates z, r, h.
-        kernel: The recurrent kernel (units, 3 * units).
-        bias: The recurrent bias (3 * units,), or None.
+        inputs: (time, batch, features).
+        weights: For the gates z, r, h side by side, 3 * units.
         states: h, (batch, units), in a tuple.
         counts, sequences: As in ``recur``, and so is what is returned.
 
-    >>> (h,), _ = gru(jnp.ones((3, 1, 6)), jnp.zeros((2, 6)), None, (jnp.zeros((1, 2)),))
+    >>> (h,), _ = gru(jnp.ones((3, 1, 1)), Weights(jnp.ones((1, 6)), jnp.zeros((2, 6))), (jnp.zeros((1, 2)),))
     >>> print(f"{h[0, 0]:.4f}")
     0.4640
     """
-    return _recur(_GRU, sequences, _Operands(projected, kernel, bias, states, counts))
+    return _recur(_GRU, sequences, _Operands(inputs, weights, states, counts))
 
 
 class _Cell(NamedTuple):
@@ -121,16 +136,24 @@ class _Cell(NamedTuple):
 class _Operands(NamedTuple):
     """What a recurrence runs on: the arguments of ``lstm`` and ``gru``."""
 
-    projected: jax.Array
-    kernel: jax.Array
-    bias: jax.Array | None
+    inputs: jax.Array
+    weights: Weights
     states: States
     counts: jax.Array | None
 
+    def projected(self) -> jax.Array:
+        """All steps' inputs times their kernel. The bias is added in the steps, which have the product at hand."""
+        time, batch, features = self.inputs.shape
+        return multiply(self.inputs.reshape(-1, features), self.weights.kernel).reshape(time, batch, -1)
+
     def step(self, cell: _Cell, x: jax.Array, states: States) -> tuple[States, States]:
         """(the next states, what the gradient needs of the step)."""
-        inner = multiply(states[0], self.kernel)
-        return cell.forward(x, inner if self.bias is None else inner + self.bias[None], states)
+        inner = multiply(states[0], self.weights.recurrent_kernel)
+        return cell.forward(_plus(x, self.weights.bias), _plus(inner, self.weights.recurrent_bias), states)
+
+
+def _plus(x: jax.Array, bias: jax.Array | None) -> jax.Array:
+    return x if bias is None else x + bias[None]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -138,7 +161,7 @@ def _recur(cell: _Cell, sequences: bool, given: _Operands) -> tuple[States, jax.
     def step(x: jax.Array, states: States) -> States:
         return given.step(cell, x, states)[0]
 
-    return recur(step, given.projected, given.states, given.counts, sequences=sequences)
+    return recur(step, given.projected(), given.states, given.counts, sequences=sequences)
 
 
 def _forward(cell: _Cell, sequences: bool, given: _Operands) -> tuple[tuple[States, jax.Array | None], Any]:
@@ -148,12 +171,13 @@ def _forward(cell: _Cell, sequences: bool, given: _Operands) -> tuple[tuple[Stat
         new = _where(counting, new, states)
         return new, (new[0] if sequences else None, states, kept)
 
-    last, (outputs, before, kept) = lax.scan(one, given.states, (given.projected, given.counts))
-    return (last, outputs), (given.kernel, given.bias, given.counts, before, kept)
+    last, (outputs, before, kept) = lax.scan(one, given.states, (given.projected(), given.counts))
+    return (last, outputs), (given._replace(states=before), kept)
 
 
 def _backward(cell: _Cell, sequences: bool, residuals: Any, cotangents: Any) -> tuple[_Operands]:
-    kernel, bias, counts, before, kept = residuals
+    given, kept = residuals
+    inputs, weights, before, counts = given
     last, outputs = cotangents
 
     def one(dstates: States, at: Any) -> tuple[States, Any]:
@@ -162,16 +186,43 @@ def _backward(cell: _Cell, sequences: bool, residuals: Any, cotangents: Any) -> 
             dstates = (dstates[0] + dy, *dstates[1:])
         felt = _where(counting, dstates, tuple(jnp.zeros_like(d) for d in dstates))
         dx, dinner, dbefore = cell.backward(before, kept, felt)
-        dh = dbefore[0] + multiply(dx if dinner is None else dinner, kernel, turn_b=True)
+        dh = dbefore[0] + multiply(dx if dinner is None else dinner, weights.recurrent_kernel, turn_b=True)
         return _where(counting, (dh, *dbefore[1:]), dstates), (dx, dinner)
 
     dfirst, (dprojected, dinner) = lax.scan(one, last, (before, kept, counts, outputs), reverse=True)
-    summed = (dprojected if dinner is None else dinner).reshape(-1, kernel.shape[1])
-    h = before[0].reshape(-1, kernel.shape[0])
-    dkernel = multiply(h, summed, turn_a=True)
-    dbias = None if bias is None else jnp.sum(summed, axis=0)
+    dweights = _of_weights(weights, inputs, before[0], dprojected, dinner)
+    dinputs = multiply(dprojected.reshape(-1, dprojected.shape[-1]), weights.kernel, turn_b=True)
     dcounts: Any = None if counts is None else np.zeros(counts.shape, jax.dtypes.float0)
-    return (_Operands(dprojected, dkernel, dbias, dfirst, dcounts),)
+    return (_Operands(dinputs.reshape(inputs.shape), dweights, dfirst, dcounts),)
+
+
+def _of_weights(
+    weights: Weights, inputs: jax.Array, h: jax.Array, dprojected: jax.Array, dinner: jax.Array | None
+) -> Weights:
+    """The gradients of the weights, from those of both products; the second is None where it is the first.
+
+    Whatever the same gradient is multiplied by stands side by side, a column of ones for the bias too, so that it is
+    read once.
+    """
+    once = jnp.ones((*h.shape[:-1], 1), h.dtype)
+    if dinner is None and weights.recurrent_bias is None and inputs.shape[-1] <= dprojected.shape[-1]:
+        return Weights(*_products([inputs, h], once, weights.bias, dprojected), None)
+    kernel, bias = _products([inputs], once, weights.bias, dprojected)
+    dinner = dprojected if dinner is None else dinner
+    recurrent_kernel, recurrent_bias = _products([h], once, weights.recurrent_bias, dinner)
+    return Weights(kernel, recurrent_kernel, bias, recurrent_bias)
+
+
+def _products(
+    factors: list[jax.Array], once: jax.Array, bias: jax.Array | None, gradient: jax.Array
+) -> list[jax.Array | None]:
+    """Each factor (time, batch, n) times the gradient, summed over all steps; last what that of the bias is."""
+    columns = factors if bias is None else [*factors, once]
+    joined = jnp.concatenate(columns, axis=-1) if len(columns) > 1 else columns[0]
+    made = multiply(joined.reshape(-1, joined.shape[-1]), gradient.reshape(-1, gradient.shape[-1]), turn_a=True)
+    ends = list(itertools.accumulate(f.shape[-1] for f in columns))[:-1]
+    parts = jnp.split(made, ends)
+    return [*parts, None] if bias is None else [*parts[:-1], parts[-1][0]]
 
 
 _recur.defvjp(_forward, _backward)
