@@ -19,7 +19,9 @@ from verax.ops import onednn
 quickly_compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 RNG = np.random.default_rng(0)
 B, T, F, UNITS = 3, 5, 4, 6
-X = jnp.asarray(RNG.normal(size=(B, T, F)).astype("float32"))
+# With few features, with some, and with more than there are gates: an LSTM has a form for each.
+INPUTS = {n: jnp.asarray(RNG.normal(size=(B, T, n)).astype("float32")) for n in (2, F, 30)}
+X = INPUTS[F]
 MASK = jnp.array([[1, 1, 1, 0, 0], [0, 1, 0, 1, 1], [0, 0, 0, 0, 0]], bool)
 
 # Options, whether the mask is given, whether the first state is.
@@ -63,11 +65,12 @@ def in_both_forms(function, *arguments, switch):
 
 
 @pytest.mark.skipif(not fast_kernels(), reason="the fast kernels are for the CPU")
-@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
-def test_values_and_gradients_of_the_fast_form(kind, switch):
+@pytest.mark.parametrize(("kind", "features"), [("LSTM", 2), ("LSTM", F), ("LSTM", 30), ("GRU", F)])
+def test_values_and_gradients_of_the_fast_form(kind, features, switch):
+    x = INPUTS[features]
     made = [getattr(layers, kind)(UNITS, **{"seed": 1, **options}) for options, _, _ in CASES]
     for layer in made:
-        layer(X)
+        layer(x)
         layer.set_weights([0.5 * RNG.normal(size=w.shape) for w in layer.weights])
     first = [jnp.asarray(RNG.normal(size=(B, UNITS)).astype("float32")) for _ in range(2 if kind == "LSTM" else 1)]
     params = [values(layer)[0] for layer in made]
@@ -89,7 +92,7 @@ def test_values_and_gradients_of_the_fast_form(kind, switch):
     def both(params, x, first):
         return outputs(params, x, first), jax.grad(lambda *a: weighed(outputs(*a)), (0, 1, 2))(params, x, first)
 
-    (fast, fast_gradients), (plain, plain_gradients) = in_both_forms(both, params, X, first, switch=switch)
+    (fast, fast_gradients), (plain, plain_gradients) = in_both_forms(both, params, x, first, switch=switch)
     for a, b in zip(jax.tree.leaves(fast), jax.tree.leaves(plain), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
     for a, b in zip(jax.tree.leaves(fast_gradients), jax.tree.leaves(plain_gradients), strict=True):
@@ -97,16 +100,18 @@ def test_values_and_gradients_of_the_fast_form(kind, switch):
 
 
 @pytest.mark.skipif(not fast_kernels(), reason="the fast kernels are for the CPU")
-def test_extremes_nan_and_gradients_of_gradients(switch):
+@pytest.mark.parametrize("features", [2, F])
+def test_extremes_nan_and_gradients_of_gradients(features, switch):
+    given = INPUTS[features]
     made = [layers.LSTM(UNITS), layers.GRU(UNITS, return_sequences=True)]
     for layer in made:
-        layer(X)
+        layer(given)
     params = [values(layer)[0] for layer in made]
     inputs = {
-        "large": X * 1e4,
-        "infinite": X.at[0, 1, 0].set(jnp.inf),
-        "nan": X.at[1, 2, 3].set(jnp.nan),
-        "one": X[:, :1],
+        "large": given * 1e4,
+        "infinite": given.at[0, 1, 0].set(jnp.inf),
+        "nan": given.at[1, 2, 1].set(jnp.nan),
+        "one": given[:, :1],
     }
 
     def loss(params, x):
@@ -114,7 +119,7 @@ def test_extremes_nan_and_gradients_of_gradients(switch):
 
     def both(params):
         found = {name: jax.grad(loss, (0, 1))(params, x) for name, x in inputs.items()}
-        steep = jax.grad(lambda p: weighed(jax.grad(loss)(p, X)))(params)
+        steep = jax.grad(lambda p: weighed(jax.grad(loss)(p, given)))(params)
         return found, steep, {name: loss(params, x) for name, x in inputs.items()}
 
     fast, plain = in_both_forms(both, params, switch=switch)

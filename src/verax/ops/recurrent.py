@@ -127,10 +127,12 @@ class _Cell(NamedTuple):
         forward: ``(projected, h @ kernel + bias, states) -> (states, kept)``.
         backward: ``(states before, kept, gradients of the states) -> (gradient of projected, that of h @ kernel + bias
             or None where it is the same, gradients of the states before without what goes through the kernel)``.
+        joint: ``forward`` of the sum of its first two arguments, where it asks for no more.
     """
 
     forward: Callable[[jax.Array, jax.Array, States], tuple[States, States]]
     backward: Callable[[States, States, States], tuple[jax.Array, jax.Array | None, States]]
+    joint: Callable[[jax.Array, States], tuple[States, States]] | None = None
 
 
 class _Operands(NamedTuple):
@@ -141,15 +143,28 @@ class _Operands(NamedTuple):
     states: States
     counts: jax.Array | None
 
-    def projected(self) -> jax.Array:
-        """All steps' inputs times their kernel. The bias is added in the steps, which have the product at hand."""
-        time, batch, features = self.inputs.shape
-        return multiply(self.inputs.reshape(-1, features), self.weights.kernel).reshape(time, batch, -1)
+    def steps(self, cell: _Cell) -> tuple[jax.Array, Callable[[jax.Array, States], tuple[States, States]]]:
+        """What each step is given, and the step: (the next states, what the gradient needs of it).
 
-    def step(self, cell: _Cell, x: jax.Array, states: States) -> tuple[States, States]:
-        """(the next states, what the gradient needs of the step)."""
-        inner = multiply(states[0], self.weights.recurrent_kernel)
-        return cell.forward(_plus(x, self.weights.bias), _plus(inner, self.weights.recurrent_bias), states)
+        Few features stand beside the state in the steps' own product: the product of all steps' would be written to
+        memory and read again, which takes longer than it does. A bias is added where its product is at hand.
+        """
+        kernel, recurrent_kernel, bias, recurrent_bias = self.weights
+        time, batch, features = self.inputs.shape
+        joint = cell.joint
+        if joint is not None and 2 * features <= recurrent_kernel.shape[0]:
+            both = jnp.concatenate([kernel, recurrent_kernel])
+
+            def at_once(x: jax.Array, states: States) -> tuple[States, States]:
+                return joint(_plus(multiply(jnp.concatenate([x, states[0]], axis=-1), both), bias), states)
+
+            return self.inputs, at_once
+
+        def step(x: jax.Array, states: States) -> tuple[States, States]:
+            inner = multiply(states[0], recurrent_kernel)
+            return cell.forward(_plus(x, bias), _plus(inner, recurrent_bias), states)
+
+        return multiply(self.inputs.reshape(-1, features), kernel).reshape(time, batch, -1), step
 
 
 def _plus(x: jax.Array, bias: jax.Array | None) -> jax.Array:
@@ -158,20 +173,20 @@ def _plus(x: jax.Array, bias: jax.Array | None) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _recur(cell: _Cell, sequences: bool, given: _Operands) -> tuple[States, jax.Array | None]:
-    def step(x: jax.Array, states: States) -> States:
-        return given.step(cell, x, states)[0]
-
-    return recur(step, given.projected(), given.states, given.counts, sequences=sequences)
+    xs, step = given.steps(cell)
+    return recur(lambda x, states: step(x, states)[0], xs, given.states, given.counts, sequences=sequences)
 
 
 def _forward(cell: _Cell, sequences: bool, given: _Operands) -> tuple[tuple[States, jax.Array | None], Any]:
+    xs, step = given.steps(cell)
+
     def one(states: States, at: Any) -> tuple[States, Any]:
         x, counting = at
-        new, kept = given.step(cell, x, states)
+        new, kept = step(x, states)
         new = _where(counting, new, states)
         return new, (new[0] if sequences else None, states, kept)
 
-    last, (outputs, before, kept) = lax.scan(one, given.states, (given.projected(), given.counts))
+    last, (outputs, before, kept) = lax.scan(one, given.states, (xs, given.counts))
     return (last, outputs), (given._replace(states=before), kept)
 
 
@@ -206,23 +221,23 @@ def _of_weights(
     """
     once = jnp.ones((*h.shape[:-1], 1), h.dtype)
     if dinner is None and weights.recurrent_bias is None and inputs.shape[-1] <= dprojected.shape[-1]:
-        return Weights(*_products([inputs, h], once, weights.bias, dprojected), None)
-    kernel, bias = _products([inputs], once, weights.bias, dprojected)
+        [kernel, recurrent_kernel], bias = _products([inputs, h], once, weights.bias, dprojected)
+        return Weights(kernel, recurrent_kernel, bias)
+    [kernel], bias = _products([inputs], once, weights.bias, dprojected)
     dinner = dprojected if dinner is None else dinner
-    recurrent_kernel, recurrent_bias = _products([h], once, weights.recurrent_bias, dinner)
+    [recurrent_kernel], recurrent_bias = _products([h], once, weights.recurrent_bias, dinner)
     return Weights(kernel, recurrent_kernel, bias, recurrent_bias)
 
 
 def _products(
     factors: list[jax.Array], once: jax.Array, bias: jax.Array | None, gradient: jax.Array
-) -> list[jax.Array | None]:
-    """Each factor (time, batch, n) times the gradient, summed over all steps; last what that of the bias is."""
+) -> tuple[list[jax.Array], jax.Array | None]:
+    """Each factor (time, batch, n) times the gradient, summed over all steps; and the gradient of the bias, if any."""
     columns = factors if bias is None else [*factors, once]
-    joined = jnp.concatenate(columns, axis=-1) if len(columns) > 1 else columns[0]
+    joined = jnp.concatenate(columns, axis=-1)
     made = multiply(joined.reshape(-1, joined.shape[-1]), gradient.reshape(-1, gradient.shape[-1]), turn_a=True)
-    ends = list(itertools.accumulate(f.shape[-1] for f in columns))[:-1]
-    parts = jnp.split(made, ends)
-    return [*parts, None] if bias is None else [*parts[:-1], parts[-1][0]]
+    parts = jnp.split(made, list(itertools.accumulate(f.shape[-1] for f in columns))[:-1])
+    return parts[: len(factors)], None if bias is None else parts[-1][0]
 
 
 _recur.defvjp(_forward, _backward)
@@ -235,7 +250,11 @@ def _where(counting: jax.Array | None, new: States, old: States) -> States:
 
 
 def _lstm_forward(x: jax.Array, inner: jax.Array, states: States) -> tuple[States, States]:
-    i, f, g, o = jnp.split(x + inner, 4, axis=-1)
+    return _lstm_joint(x + inner, states)
+
+
+def _lstm_joint(sums: jax.Array, states: States) -> tuple[States, States]:
+    i, f, g, o = jnp.split(sums, 4, axis=-1)
     i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
     c = f * states[1] + i * g
     a = jnp.tanh(c)
@@ -273,5 +292,5 @@ def _gru_backward(before: States, kept: States, dstates: States) -> tuple[jax.Ar
     return jnp.concatenate([dz, dr, dnew], axis=-1), jnp.concatenate([dz, dr, dnew * r], axis=-1), (dh * z,)
 
 
-_LSTM = _Cell(_lstm_forward, _lstm_backward)
+_LSTM = _Cell(_lstm_forward, _lstm_backward, _lstm_joint)
 _GRU = _Cell(_gru_forward, _gru_backward)
