@@ -125,6 +125,8 @@ def average_pool_plain(
 
     Args:
         x, window, strides, padding: As in ``max_pool_plain``. The average is over the places inside of ``x``.
+
+    Differs from Keras: there sums are in the dtype of ``x``.
     """
     windows = _Windows.over(x.shape, window, strides, padding, channels_last)
     if not jnp.issubdtype(x.dtype, jnp.floating):
