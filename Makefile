@@ -2,6 +2,8 @@
 #
 #   make demo    install, then train a small network on real digits and say what each number measured
 #   make test    install, then run every check and every test
+#   make test-plain
+#                run the tests of operations, of the engine and beside Keras once more, without the fast kernels
 #   make test-torch
 #                install PyTorch, Lightning and transformers into .venv-torch, then run the checks and tests of verax.torch
 #   make bench   install the libraries that Verax is timed beside, time all, write benchmarks/RESULTS.md (about an hour);
@@ -28,7 +30,7 @@ BENCH = $(BENCH_VENV)/.bench
 TORCH_VENV ?= .venv-torch
 TORCH = $(TORCH_VENV)/.torch
 
-.PHONY: help demo test test-torch lint types unit doctest bench bench-quick clean
+.PHONY: help demo test test-plain test-torch lint types unit doctest bench bench-quick clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -52,6 +54,10 @@ unit: $(TEST)
 
 doctest: $(TEST)
 	$(BIN)/python -m pytest --doctest-modules src
+
+# The plain forms are what a GPU runs, and a CPU where a fast form does not take a shape.
+test-plain: $(TEST)
+	VERAX_FAST_KERNELS=0 $(BIN)/python -m pytest tests/ops tests/engine tests/model/test_parity.py --numprocesses 4 --dist worksteal
 
 test-torch: $(TORCH)
 	$(TORCH_VENV)/bin/basedpyright --project pyrightconfig.torch.json --pythonpath $(TORCH_VENV)/bin/python

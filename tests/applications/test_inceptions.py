@@ -14,10 +14,10 @@ import pytest
 
 import verax
 from tests.applications.side_by_side import near, predictions, trained, undrawn
+from tests.kernels import kernels
 from verax import applications
 from verax.applications import convnext, inception_v3, nasnet
 from verax.errors import InputError, ShapeError
-from verax.frame.speed import use_fast_kernels
 from verax.layers.residual import CustomScaleLayer, LayerScale, StochasticDepth
 
 #: name -> the height and width of its images, and its further arguments; the last two are of functions that make
@@ -41,9 +41,8 @@ CUT = {
 @pytest.fixture(autouse=True)
 def _plain_kernels() -> Iterator[None]:
     """The forms of convolutions are compared elsewhere; plain ones compile sooner."""
-    use_fast_kernels(False)
-    yield
-    use_fast_kernels(True)
+    with kernels(False):
+        yield
 
 
 def pair(keras: Any, name: str, **arguments: Any) -> tuple[Any, Any]:

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.kernels import kernels
 from verax.engine import compiler, memory
 from verax.engine.compiler import Programs, compiler_options
-from verax.frame.speed import fast_kernels, use_fast_kernels
 
 
 def counting():
@@ -72,19 +72,17 @@ def test_nothing_is_donated_to_a_program_that_may_fail_on_the_host():
 
 
 def test_the_options_are_those_of_the_switch_and_of_the_jaxlib(monkeypatch):
-    was = fast_kernels()
-    try:
-        use_fast_kernels(False)
+    with kernels(False):
         assert compiler_options() == {}
-        use_fast_kernels(True)
+    with kernels(True):
         assert set(compiler_options()) <= {"xla_cpu_experimental_ynn_fusion_type"}
         monkeypatch.setattr(compiler, "_OPTION", "xla_cpu_no_such_option")
         compiler._accepted.cache_clear()
-        assert compiler_options() == {}
-        assert Programs(lambda x: x + 1)(jnp.ones(())) == 2.0
-    finally:
-        compiler._accepted.cache_clear()
-        use_fast_kernels(was)
+        try:
+            assert compiler_options() == {}
+            assert Programs(lambda x: x + 1)(jnp.ones(())) == 2.0
+        finally:
+            compiler._accepted.cache_clear()
 
 
 def test_a_program_that_attends_has_its_products_in_one_piece(monkeypatch):

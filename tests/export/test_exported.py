@@ -12,6 +12,7 @@ import pytest
 from jax import export as jax_export
 
 import verax
+from tests.kernels import kernels
 from verax.errors import (
     DataError,
     DtypeError,
@@ -238,23 +239,22 @@ def test_what_it_says_of_itself(path, capsys):
     assert repr(served).endswith("serve: image (None, 8, 8, 3) uint8 -> images (None, 3) float32>")
 
 
+@kernels(True)
 def test_platforms_and_kernels(path):
     model, x = images()
     served = exported(model, path)
     assert sorted(served.endpoints["serve"].platforms) == ["cpu", "cpu", "cuda", "tpu"]
     assert [p["kernels"] for p in served.description["endpoints"]["serve"]["programs"]] == ["fast", "plain"]
-    verax.config.use_fast_kernels(False)
-    try:
+    with kernels(False):
         plain = exported(model, path, platforms="cpu")
         equal(model.predict(x, verbose=0), plain.predict(x))
-    finally:
-        verax.config.use_fast_kernels(True)
     assert [p["kernels"] for p in plain.description["endpoints"]["serve"]["programs"]] == ["plain"]
     model.export(path, platforms=("tpu",), verbose=False)
     with pytest.raises(StateError, match="this process runs on cpu"):
         verax.load_exported(path)
 
 
+@kernels(True)
 def test_the_fast_program_is_another_one():
     model, _ = images()
     leaf = Leaf("image", (None, 8, 8, 3), "uint8")

@@ -33,7 +33,7 @@ def build(folder: Path) -> Path:
 
 def inside(library: Path, kind: str, seed: int, cases: int) -> subprocess.Popen[str]:
     """A process that tries so many cases inside the fence."""
-    environment = {**os.environ, "LD_PRELOAD": str(library)}
+    environment = {**os.environ, "LD_PRELOAD": str(library), "VERAX_FAST_KERNELS": "1"}
     command = [sys.executable, "-W", "ignore", "-m", "tests.fence", "--inside", str(library), "--kind", kind]
     command += ["--seed", str(seed), "--cases", str(cases)]
     return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

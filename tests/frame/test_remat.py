@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import verax
+from tests.kernels import kernels
 from verax import layers
 from verax.errors import InputError, UnknownNameError
 from verax.frame.frame import call, values
 from verax.frame.mode import Mode, ModeMap
 from verax.frame.remat import RematScope, remat
-from verax.frame.speed import use_fast_kernels
 from verax.layers import BatchNormalization, Dense, Dropout, Layer
 
 KEY = jax.random.key(3)
@@ -61,9 +61,8 @@ def differentiated(model, x, effort=0):
 @pytest.fixture(params=[True, False], ids=["tied", "checkpoint"])
 def either_form(request):
     """With the form a CPU needs, and with ``jax.checkpoint`` itself."""
-    use_fast_kernels(request.param)
-    yield request.param
-    use_fast_kernels(True)
+    with kernels(request.param):
+        yield request.param
 
 
 def test_the_same_numbers_and_all_that_is_left_behind(either_form):
@@ -138,11 +137,8 @@ def test_modes_by_a_traced_flag():
 
 def count(model, x=X):
     """How many layers of a model are recomputed."""
-    use_fast_kernels(False)
-    try:
+    with kernels(False):
         jaxpr = jax.make_jaxpr(lambda p, s: call(model, p, s, (x,), mode=Mode.TRAIN, key=KEY).output)(*values(model))
-    finally:
-        use_fast_kernels(True)
     return sum(e.primitive.name in ("checkpoint", "remat2", "remat") for e in jaxpr.eqns)
 
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.kernels import kernels
 from verax import activations
-from verax.frame.speed import use_fast_kernels
 from verax.ops.attention import attend, attend_plain, both, distances
 
 SHAPES = [(2, 4, 3, 2, 5, 5), (1, 1, 1, 1, 1, 1), (3, 5, 7, 4, 2, 6), (2, 9, 9, 1, 8, 3)]
@@ -48,6 +48,7 @@ def both_ways(function, arrays, like):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("mask", masks(SHAPES[0]))
+@kernels(True)
 def test_core_of_attention(shape, causal, mask):
     batch, queries, keys, heads, _, value_size = shape
     keep = masks(shape)[mask]
@@ -95,21 +96,19 @@ def test_core_of_attention_in_half_precision(dtype):
 X = np.concatenate([np.linspace(-12, 12, 2001), [0.0, -0.0, 1e-30, -1e-30, 1e10, -1e10, np.inf, np.nan]])
 
 
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_gelu(dtype):
+def test_gelu(dtype, fast):
     x = jnp.asarray(X[np.abs(X) < 60000] if dtype == "float16" else X, dtype)
 
-    def of(x):
-        return activations.gelu(x), jax.grad(lambda x: jnp.sum(activations.gelu(x).astype("float32")))(x)
+    def of(gelu, x):
+        return gelu(x), jax.grad(lambda x: jnp.sum(gelu(x).astype("float32")))(x)
 
-    fast = of(x)
-    use_fast_kernels(False)
-    try:
-        plain = of(x.astype("float32"))
-    finally:
-        use_fast_kernels(True)
+    with kernels(fast):
+        found = of(activations.gelu, x)
+    expected = of(lambda x: jax.nn.gelu(x, approximate=False), x.astype("float32"))
     # erf(x) is near -1 for x far below 0, so that 1 + erf(x) is exact to float32's 1e-7 and no further.
     eps = float(jnp.finfo(dtype).eps)
-    for a, b in zip(fast, plain, strict=True):
+    for a, b in zip(found, expected, strict=True):
         assert a.dtype == dtype
         np.testing.assert_allclose(a.astype("float32"), b.astype(dtype).astype("float32"), rtol=4 * eps, atol=1e-6)

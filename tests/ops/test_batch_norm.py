@@ -7,10 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from verax.frame.speed import fast_kernels
+from tests.kernels import kernels
 from verax.ops.batch_norm import moments, moments_plain, normalize, normalize_plain
 
 FAST, PLAIN = (moments, normalize), (moments_plain, normalize_plain)
+
+
+@pytest.fixture(autouse=True)
+def fast():
+    with kernels(True):
+        yield
 
 
 def standardized(forms, x, gamma, beta, axis, epsilon=1e-3):
@@ -31,7 +37,6 @@ def given(shape, axis, mean=0.0, dtype="float32"):
 
 @pytest.mark.parametrize("offset", [True, False], ids=["offset", "no offset"])
 def test_values_and_gradients_are_those_of_the_plain_forms(offset):
-    assert fast_kernels()
     todo = [((16, 5), -1), ((4, 6, 3), 1), ((3, 5, 4, 6), -1), ((3, 6, 5, 4), 1), ((1, 3), -1)]
 
     def run(forms, arrays):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from verax.frame.speed import fast_kernels, use_fast_kernels
+from tests.kernels import kernels
 from verax.ops import onednn
 from verax.ops.convolution import convolve, convolve_plain, convolve_transposed, convolve_transposed_plain
 
@@ -47,6 +47,8 @@ def made_by(request, monkeypatch):
     if request.param == "onednn" and not onednn._works():
         pytest.skip("this jaxlib has no oneDNN")
     monkeypatch.setattr(onednn, "_LEAST", 0 if request.param == "onednn" else 1 << 62)
+    with kernels(True):
+        yield
 
 
 #: What is tested is the graph; compiling it well takes most of the time.
@@ -82,7 +84,6 @@ def close(found, expected, what, rtol=1e-5):
 
 
 def test_values_and_gradients_are_those_of_the_plain_form():
-    assert fast_kernels()
     given = {what: arrays(case) for what, case in GRID.items()}
 
     def run(given):
@@ -203,12 +204,8 @@ def test_without_fast_kernels_forward_mode_works():
     case = GRID["image"]
     x, kernel = arrays(case)
     expected = gradients(convolve, case, x, kernel)[0]
-    before = fast_kernels()
-    use_fast_kernels(False)
-    try:
+    with kernels(False):
         y, slope = jax.jvp(lambda x: convolve(x, kernel, *case[2:5]), (x,), (x,))
-    finally:
-        use_fast_kernels(before)
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(slope, expected, rtol=1e-5, atol=1e-5)
 

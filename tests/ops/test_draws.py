@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from jax.extend.random import threefry_2x32
 
+from tests.kernels import kernels
 from verax.frame.seeds import path_hash
-from verax.frame.speed import use_fast_kernels
 from verax.ops.draws import draw_mask, kept_fraction
 
 KEY = jax.random.key(11)
@@ -42,11 +42,9 @@ def test_mask_follows_from_key_rate_and_shape_alone():
     masks = [np.asarray(draw_mask(KEY, 0.4, (7, 9)))]
     masks.append(np.asarray(jax.jit(lambda key: draw_mask(key, 0.4, (7, 9)))(KEY)))
     masks.append(np.asarray(jax.lax.map(lambda key: draw_mask(key, 0.4, (7, 9)), jnp.stack([KEY, KEY])))[1])
-    use_fast_kernels(False)
-    try:
-        masks.append(np.asarray(draw_mask(KEY, 0.4, (7, 9))))
-    finally:
-        use_fast_kernels(True)
+    for fast in (True, False):
+        with kernels(fast):
+            masks.append(np.asarray(draw_mask(KEY, 0.4, (7, 9))))
     for mask in masks[1:]:
         np.testing.assert_array_equal(mask, masks[0])
     assert draw_mask(KEY, 0.4, ()).shape == ()

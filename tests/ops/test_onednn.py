@@ -20,9 +20,10 @@ import pytest
 
 import verax
 from tests.fence import __main__ as fence
+from tests.kernels import kernels
 from verax.frame import remat
 from verax.frame.placement import set_places
-from verax.frame.speed import traced_for, use_fast_kernels
+from verax.frame.speed import traced_for
 from verax.layers import Conv2D
 from verax.ops import onednn
 from verax.ops.contraction import multiply
@@ -34,6 +35,8 @@ TURNS = list(itertools.product([False, True], repeat=2))
 @pytest.fixture(autouse=True)
 def small_too(monkeypatch):
     monkeypatch.setattr(onednn, "_LEAST", 0)
+    with kernels(True):
+        yield
 
 
 def factors(m, k, n, turn_a, turn_b, seed=0):
@@ -199,11 +202,8 @@ def test_it_is_used_in_this_process_on_one_processor_alone(tmp_path):
     a = jnp.ones((8, 8))
     fresh = lambda: calls(lambda a, b: multiply(a, b), a, a)  # noqa: E731 - a new function each time, nothing is kept
     assert fresh()
-    use_fast_kernels(False)
-    try:
+    with kernels(False):
         assert not fresh()
-    finally:
-        use_fast_kernels(True)
     with traced_for("cpu"):
         assert not fresh()
     verax.config.compilation_cache(tmp_path)
@@ -234,11 +234,8 @@ def test_a_layer_uses_it_and_gives_what_it_gives_without():
     layer = Conv2D(8, 3, padding="same", activation="relu")
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 6, 4)), "float32")
     with_it = layer(x)
-    use_fast_kernels(False)
-    try:
+    with kernels(False):
         without = layer(x)
-    finally:
-        use_fast_kernels(True)
     np.testing.assert_allclose(with_it, without, rtol=1e-5, atol=1e-5)
 
 

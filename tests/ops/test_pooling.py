@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.kernels import kernels
 from tests.oracle import oracle
-from verax.frame.speed import fast_kernels, use_fast_kernels
 from verax.ops.pooling import average_pool, average_pool_plain, max_pool, max_pool_plain
 
 #: sizes, window, strides, padding
@@ -59,24 +59,35 @@ def compared(fast, plain, todo=CASES, dtype="float32", *, extreme):
 
 
 @pytest.mark.parametrize(("dtype", "todo"), [("float32", CASES), ("bfloat16", CASES[3:4])], ids=["float32", "bfloat16"])
+@kernels(True)
 def test_maximum_and_its_gradient_are_those_of_xla_bit_for_bit(dtype, todo):
-    assert fast_kernels()
     for what, y, dx, expected_y, expected_dx in compared(max_pool, max_pool_plain, todo, dtype, extreme=True):
         np.testing.assert_array_equal(y, expected_y, what)
         np.testing.assert_array_equal(dx, expected_dx, what)
 
 
+@kernels(True)
 def test_average_and_its_gradient():
     for what, y, dx, expected_y, expected_dx in compared(average_pool, average_pool_plain, CASES[1::2], extreme=False):
         np.testing.assert_allclose(y, expected_y, rtol=1e-6, atol=1e-6, err_msg=what)
         np.testing.assert_allclose(dx, expected_dx, rtol=1e-5, atol=1e-6, err_msg=what)
-    x = jnp.asarray(100 + np.random.default_rng(2).normal(size=(2, 8, 8, 3)), "bfloat16")
-    exact = np.asarray(x, "float64").reshape(2, 1, 8, 1, 8, 3).mean((2, 4))
-    y = average_pool(x, (8, 8), (8, 8), "VALID")
-    assert y.dtype == jnp.bfloat16
-    np.testing.assert_allclose(np.asarray(y, "float64"), exact, rtol=2**-8)
 
 
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
+@pytest.mark.parametrize("size", [8, 12])  # of 12 x 12 places even the fast form is the plain one
+@pytest.mark.parametrize(("dtype", "eps"), [("bfloat16", 2**-8), ("float16", 2**-11)], ids=["bfloat16", "float16"])
+def test_averages_under_half_precision_are_sums_in_float32(dtype, eps, size, fast):
+    x = jnp.asarray(100 + np.random.default_rng(2).normal(size=(2, size, size, 3)), dtype)
+    exact = np.asarray(x, "float64").mean((1, 2), keepdims=True)
+    with kernels(fast):
+        y, back = jax.vjp(lambda x: average_pool(x, (size, size), (size, size), "VALID"), x)
+        (dx,) = back(jnp.ones_like(y))
+    assert y.dtype == dx.dtype == dtype
+    np.testing.assert_allclose(np.asarray(y, "float64"), exact, rtol=eps)
+    np.testing.assert_allclose(np.asarray(dx, "float64"), size**-2, rtol=eps)
+
+
+@kernels(True)
 def test_extreme_values_reach_the_averages_they_reach_in_the_plain_form():
     x = rows((6, 6, 3), "float32", extreme=True)[2:]
     found, expected = (pool(x, (3, 3), (2, 2), "SAME") for pool in (average_pool, average_pool_plain))
@@ -131,12 +142,10 @@ def test_large_windows_and_the_switch_take_the_plain_form():
 
     for pool in (max_pool, average_pool):
         assert "reduce_window" in primitives(pool, (9, 9), (1, 1))
-        assert "reduce_window" not in primitives(pool, (3, 3), (1, 1))
-        use_fast_kernels(False)
-        try:
+        with kernels(True):
+            assert "reduce_window" not in primitives(pool, (3, 3), (1, 1))
+        with kernels(False):
             assert "reduce_window" in primitives(pool, (3, 3), (1, 1))
-        finally:
-            use_fast_kernels(True)
 
 
 def test_ties_go_where_keras_sends_them():

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.kernels import kernels
 from verax import layers
 from verax.frame.frame import pure, values
 from verax.frame.mode import Mode
-from verax.frame.speed import fast_kernels, use_fast_kernels
+from verax.frame.speed import fast_kernels
 from verax.ops import onednn
 
 # Each program runs once: compiling it is the time these tests take.
@@ -42,12 +43,6 @@ def made_by(request, monkeypatch):
     monkeypatch.setattr(onednn, "_LEAST", 0 if request.param == "onednn" else 1 << 62)
 
 
-@pytest.fixture
-def switch():
-    yield use_fast_kernels
-    use_fast_kernels(True)
-
-
 def weighed(outputs) -> jax.Array:
     # Each output element counts differently, so that no gradient cancels.
     leaves = jax.tree.leaves(outputs)
@@ -56,17 +51,20 @@ def weighed(outputs) -> jax.Array:
     )
 
 
-def in_both_forms(function, *arguments, switch):
+def in_both_forms(function, *arguments):
     found = []
-    for on in (True, False):
-        switch(on)
-        found.append(quickly_compiled(function)(*arguments))
+    for fast in (True, False):
+        with kernels(fast):
+            found.append(quickly_compiled(function)(*arguments))
     return found
 
 
-@pytest.mark.skipif(not fast_kernels(), reason="the fast kernels are for the CPU")
+on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="the fast kernels are for the CPU")
+
+
+@on_cpu
 @pytest.mark.parametrize(("kind", "features"), [("LSTM", 2), ("LSTM", F), ("LSTM", 30), ("GRU", F)])
-def test_values_and_gradients_of_the_fast_form(kind, features, switch):
+def test_values_and_gradients_of_the_fast_form(kind, features):
     x = INPUTS[features]
     made = [getattr(layers, kind)(UNITS, **{"seed": 1, **options}) for options, _, _ in CASES]
     for layer in made:
@@ -92,16 +90,16 @@ def test_values_and_gradients_of_the_fast_form(kind, features, switch):
     def both(params, x, first):
         return outputs(params, x, first), jax.grad(lambda *a: weighed(outputs(*a)), (0, 1, 2))(params, x, first)
 
-    (fast, fast_gradients), (plain, plain_gradients) = in_both_forms(both, params, x, first, switch=switch)
+    (fast, fast_gradients), (plain, plain_gradients) = in_both_forms(both, params, x, first)
     for a, b in zip(jax.tree.leaves(fast), jax.tree.leaves(plain), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
     for a, b in zip(jax.tree.leaves(fast_gradients), jax.tree.leaves(plain_gradients), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.skipif(not fast_kernels(), reason="the fast kernels are for the CPU")
+@on_cpu
 @pytest.mark.parametrize("features", [2, F])
-def test_extremes_nan_and_gradients_of_gradients(features, switch):
+def test_extremes_nan_and_gradients_of_gradients(features):
     given = INPUTS[features]
     made = [layers.LSTM(UNITS), layers.GRU(UNITS, return_sequences=True)]
     for layer in made:
@@ -122,14 +120,14 @@ def test_extremes_nan_and_gradients_of_gradients(features, switch):
         steep = jax.grad(lambda p: weighed(jax.grad(loss)(p, given)))(params)
         return found, steep, {name: loss(params, x) for name, x in inputs.items()}
 
-    fast, plain = in_both_forms(both, params, switch=switch)
+    fast, plain = in_both_forms(both, params)
     for a, b in zip(jax.tree.leaves(fast), jax.tree.leaves(plain), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
     assert np.isnan(fast[2]["nan"])
     assert np.isnan(fast[0]["nan"][0][0]["lstm_cell/kernel"]).any()
 
 
-def test_other_activations_and_recurrent_dropout_take_the_plain_form(switch):
+def test_other_activations_and_recurrent_dropout_take_the_plain_form():
     text = []
     for options in ({}, {"activation": "relu"}, {"recurrent_dropout": 0.5}, {"reset_after": False}):
         layer = layers.GRU(UNITS, **options)

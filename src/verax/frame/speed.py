@@ -22,6 +22,7 @@ def fast_kernels() -> bool:
 
     Read while a program is traced: what was compiled before keeps its form.
 
+    >>> use_fast_kernels(True)
     >>> fast_kernels() == (jax.default_backend() == "cpu")
     True
     """

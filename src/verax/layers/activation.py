@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from verax import activations, constraints, initializers, regularizers
 from verax.errors import InputError, ShapeError
 from verax.layers.base import InputSpec, Layer, LayerArguments, layer_registry
+from verax.ops.stretching import stretch
 
 __all__ = ["ELU", "LeakyReLU", "PReLU", "ReLU", "Softmax"]
 
@@ -137,7 +138,7 @@ class PReLU(Layer):
 
     def call(self, x: jax.Array) -> jax.Array:
         """Apply the function to each element."""
-        return jnp.where(x > 0, x, self.alpha.value[None] * x)
+        return jnp.where(x > 0, x, stretch(self.alpha.value[None], x) * x)
 
 
 @layer_registry.add

@@ -16,6 +16,7 @@ from verax.layers.base import Layer, along_axis, as_float, check_rate
 from verax.layers.regularization import dropout
 from verax.ops.contraction import product
 from verax.ops.recurrent import Weights, recur
+from verax.ops.stretching import stretch
 
 __all__ = ["Cell", "ForgetBias", "States", "seen", "zeros_of"]
 
@@ -143,7 +144,7 @@ class Cell(Layer):
     def project(self, x: jax.Array, bias: jax.Array | None) -> jax.Array:
         """All steps' inputs (time, batch, features) times their kernel, plus bias: (time, batch, gates * units)."""
         projected = product(x, self.kernel.value)
-        return projected if bias is None else projected + along_axis(bias, projected.ndim, -1)
+        return projected if bias is None else projected + stretch(along_axis(bias, projected.ndim, -1), projected)
 
     def step(
         self, projected: jax.Array, states: States, kernel: jax.Array, bias: jax.Array | None, keep: jax.Array | None

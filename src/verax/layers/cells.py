@@ -11,6 +11,7 @@ from verax import activations
 from verax.layers.base import LayerArguments, along_axis, layer_registry
 from verax.layers.cell import Cell, ForgetBias, States, seen
 from verax.ops.recurrent import Weights, gru, lstm
+from verax.ops.stretching import stretch
 
 __all__ = ["GRUCell", "LSTMCell", "SimpleRNNCell"]
 
@@ -188,7 +189,7 @@ class GRUCell(Cell):
         if self.reset_after:
             inner = jnp.matmul(known, kernel)
             if bias is not None:
-                inner = inner + along_axis(bias, 2, -1)
+                inner = inner + stretch(along_axis(bias, 2, -1), inner)
             z, r = jnp.split(self.recurrent_activation(x_gates + inner[:, :n]), 2, axis=-1)
             new = self.activation(x_new + r * inner[:, n:])
         else:

@@ -12,6 +12,7 @@ from verax.layers.base import LayerArguments, along_axis, each_axis, image_forma
 from verax.layers.cell import ForgetBias, States, seen
 from verax.layers.rnn import CellLayer, OfCell
 from verax.ops.convolution import convolve
+from verax.ops.stretching import stretch
 
 __all__ = ["ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"]
 
@@ -87,7 +88,7 @@ class ConvLSTMCell(ForgetBias):
         """The images of all steps, convolved as one batch, plus bias."""
         flat = self._inputs_convolved(x.reshape(-1, *x.shape[2:]), self.kernel.value)
         if bias is not None:
-            flat = flat + along_axis(bias, flat.ndim, self.features_axis)
+            flat = flat + stretch(along_axis(bias, flat.ndim, self.features_axis), flat)
         return flat.reshape(*x.shape[:2], *flat.shape[1:])
 
     def step(

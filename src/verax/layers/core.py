@@ -16,6 +16,7 @@ from verax.errors import DataError, InputError, ShapeError
 from verax.frame.serialized import revived
 from verax.layers.base import InputSpec, Layer, LayerArguments, along_axis, as_float, layer_registry
 from verax.ops.contraction import product
+from verax.ops.stretching import stretch
 
 __all__ = ["Activation", "Dense", "Embedding", "Identity", "Lambda", "Masking"]
 
@@ -98,7 +99,7 @@ class Dense(Layer):
         """Map ``x`` (batch, ..., features) to (batch, ..., units)."""
         x = product(as_float(self, x), self.kernel.value)
         if self.bias is not None:
-            x = x + along_axis(self.bias.value, x.ndim, -1)
+            x = x + stretch(along_axis(self.bias.value, x.ndim, -1), x)
         return x if self.activation is None else self.activation(x)
 
 

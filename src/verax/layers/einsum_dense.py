@@ -13,6 +13,7 @@ from verax import activations, constraints, initializers, regularizers
 from verax.errors import InputError, ShapeError
 from verax.layers.base import InputSpec, Layer, LayerArguments, as_float, layer_registry
 from verax.ops.contraction import contract
+from verax.ops.stretching import stretch
 
 __all__ = ["EinsumDense"]
 
@@ -98,7 +99,7 @@ class EinsumDense(Layer):
         x = contract(self.equation, as_float(self, x), self.kernel.value)
         if self.bias is not None:
             bias = self.bias.value
-            x = x + bias.reshape((1,) * (x.ndim - bias.ndim) + bias.shape)
+            x = x + stretch(bias.reshape((1,) * (x.ndim - bias.ndim) + bias.shape), x)
         return x if self.activation is None else self.activation(x)
 
 

@@ -12,6 +12,7 @@ import jax
 from verax import initializers
 from verax.layers.base import Layer, LayerArguments, along_axis, as_float, check_rate, layer_registry
 from verax.layers.regularization import dropout
+from verax.ops.stretching import stretch
 
 __all__ = ["CustomScaleLayer", "LayerScale", "StochasticDepth"]
 
@@ -44,7 +45,7 @@ class LayerScale(Layer):
     def call(self, x: jax.Array) -> jax.Array:
         """Scale ``x``."""
         x = as_float(self, x)
-        return x * along_axis(self.gamma.value, x.ndim, -1)
+        return x * stretch(along_axis(self.gamma.value, x.ndim, -1), x)
 
 
 @layer_registry.add

@@ -10,6 +10,7 @@ from verax.errors import InputError
 from verax.layers.base import LayerArguments, add_part, along_axis, as_float, given, layer_registry
 from verax.layers.convolutional import _Convolution
 from verax.ops.convolution import convolve_transposed
+from verax.ops.stretching import stretch
 from verax.ops.windows import transposed_padding
 
 __all__ = ["Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"]
@@ -51,7 +52,7 @@ class _Transposed(_Convolution):
             channels_last=self.data_format == "channels_last",
         )
         if self.shift is not None:
-            x = x + along_axis(self.shift, x.ndim, self.channel_axis)
+            x = x + stretch(along_axis(self.shift, x.ndim, self.channel_axis), x)
         return self.activated(x)
 
 

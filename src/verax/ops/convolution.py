@@ -12,6 +12,7 @@ from jax import lax
 
 from verax.frame.speed import fast_kernels
 from verax.ops.convolution_forms import MOST, Geometry, biased_output_of, input_of, output_of, pad
+from verax.ops.stretching import stretch
 
 __all__ = ["convolve", "convolve_plain", "convolve_transposed", "convolve_transposed_plain"]
 
@@ -186,7 +187,7 @@ def _each_channel(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, geome
 def _each_filter(bias: jax.Array, y: jax.Array, channels_last: bool = True) -> jax.Array:
     shape = [1] * y.ndim
     shape[-1 if channels_last else 1] = -1
-    return bias.reshape(shape)
+    return stretch(bias.reshape(shape), y)
 
 
 def _numbers(rank: int, channels_last: bool) -> tuple[str, str, str]:

@@ -121,11 +121,19 @@ def average_pool_plain(
 ) -> jax.Array:
     """The average of each window in plain lax: the reference that ``average_pool`` is tested against.
 
+    Sums under half precision are in float32: in bfloat16 the average of 64 numbers near 100 would be 97.5.
+
     Args:
         x, window, strides, padding: As in ``max_pool_plain``. The average is over the places inside of ``x``.
+
+    Differs from Keras: there sums are in the dtype of ``x``.
     """
     windows = _Windows.over(x.shape, window, strides, padding, channels_last)
-    return _reduce(x, windows, np.zeros((), x.dtype)[()], lax.add) / _inside(windows, x.dtype)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return _reduce(x, windows, np.zeros((), x.dtype)[()], lax.add) / _inside(windows, x.dtype)
+    wide = _wide(x)
+    sums = _reduce(wide, windows, np.zeros((), wide.dtype)[()], lax.add)
+    return (sums / _inside(windows, wide.dtype)).astype(x.dtype)
 
 
 def average_pool(
@@ -133,8 +141,7 @@ def average_pool(
 ) -> jax.Array:
     """The average of each window, as ``average_pool_plain`` gives it, written as sums of slices.
 
-    Sums under half precision are in float32. The gradient is elementwise, as in ``max_pool``, and the limits are the
-    same.
+    The gradient is elementwise, as in ``max_pool``, and the limits are the same.
 
     >>> average_pool(jnp.array([[3.0, 1.0, 2.0, 5.0]])[..., None], (2,), (2,), "VALID").ravel().tolist()
     [2.0, 3.5]
@@ -144,8 +151,12 @@ def average_pool(
     windows = _Windows.over(x.shape, window, strides, padding, channels_last)
     if not windows.few:
         return average_pool_plain(x, window, strides, padding, channels_last=channels_last)
-    wide = x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
+    wide = _wide(x)
     return (_sum_pool(wide, windows) / _inside(windows, wide.dtype)).astype(x.dtype)
+
+
+def _wide(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
 
 
 def _reduce(x: jax.Array, windows: _Windows, start: Any, combine: Any) -> jax.Array:
