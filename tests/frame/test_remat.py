@@ -75,6 +75,7 @@ def test_the_same_numbers_and_all_that_is_left_behind(either_form):
     assert momenta[0] == momenta[1] != {}
 
 
+@kernels(True)
 def test_a_recomputed_network_keeps_less():
     """A deep network's training step needs less than half the memory, and gives the same but for rounding."""
 
