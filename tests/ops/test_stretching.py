@@ -16,6 +16,8 @@ from verax.frame.mode import Mode
 from verax.layers import (
     GRU,
     LSTM,
+    AdditiveAttention,
+    Attention,
     Conv1D,
     Conv2D,
     Conv2DTranspose,
@@ -23,13 +25,30 @@ from verax.layers import (
     Dense,
     DepthwiseConv2D,
     EinsumDense,
+    Embedding,
+    Layer,
     PReLU,
+    SimpleRNN,
 )
 from verax.layers.residual import LayerScale
 from verax.ops.stretching import stretch
 
 # Each program runs once: compiling it is the time these tests take.
 quickly_compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+class Scores(Layer):
+    """An attention's scores, whose gradients do not cancel as those of its weights do, which add up to 1."""
+
+    def __init__(self, inner):
+        super().__init__(dtype=inner.dtype_policy)
+        self.inner = inner
+        inner.build([(None, 64, 3)] * 2)
+
+    def call(self, x):
+        return self.inner.scores(x, x)
+
+
 #: A layer, the shape of its input, and its weight that many places share.
 CASES = {
     "dense": (lambda how: Dense(2, **how), (4, 1024, 3), "bias"),
@@ -42,6 +61,25 @@ CASES = {
     "lstm": (lambda how: LSTM(2, return_sequences=True, **how), (128, 16, 3), "lstm_cell/bias"),
     "gru": (lambda how: GRU(2, return_sequences=True, **how), (128, 16, 3), "gru_cell/bias"),
     "images over time": (lambda how: ConvLSTM1D(2, 1, **how), (8, 2, 256, 3), "conv_lstm_cell/bias"),
+    "over time": (
+        lambda how: SimpleRNN(2, "sigmoid", return_sequences=True, **how),
+        (4, 512, 3),
+        "simple_rnn_cell/recurrent_kernel",
+    ),
+    "state's bias": (lambda how: GRU(2, "sigmoid", return_sequences=True, **how), (4, 512, 3), "gru_cell/bias"),
+    "images over much time": (
+        lambda how: ConvLSTM1D(2, 1, return_sequences=True, **how),
+        (2, 256, 2, 3),
+        "conv_lstm_cell/recurrent_kernel",
+    ),
+    "table": (lambda how: Embedding(1, 2, **how), (4, 1024), "embeddings"),
+    "scores": (lambda how: Scores(Attention(use_scale=True, **how)), (2, 64, 3), "inner/scale"),
+    "concatenated scores": (
+        lambda how: Scores(Attention(score_mode="concat", **how)),
+        (2, 64, 3),
+        "inner/concat_score_weight",
+    ),
+    "scores of features": (lambda how: Scores(AdditiveAttention(**how)), (2, 64, 3), "inner/scale"),
     "slope": (lambda how: PReLU("ones", shared_axes=1, **how), (4, 1024, 3), "alpha"),
     "scale": (lambda how: LayerScale(1.0, 3, **how), (4, 1024, 3), "gamma"),
 }
@@ -50,6 +88,7 @@ CASES = {
 @pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
 def test_what_many_places_share_has_the_gradient_of_float32(fast):
     inputs = {what: 1 + np.random.default_rng(0).random(shape, "float32") for what, (_, shape, _) in CASES.items()}
+    inputs["table"] = np.zeros(CASES["table"][1], "int32")
     made = {}
     for dtype in ("mixed_bfloat16", "float32"):
         for what, (make, _, _) in CASES.items():

@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from verax.errors import InputError, UnknownNameError
+from verax.frame.variable import Variable
 from verax.layers.base import Layer, LayerArguments, check_rate, layer_registry
 from verax.layers.regularization import dropout as drop
 from verax.ops.attention import as_bool, distances
+from verax.ops.stretching import stretch
 
 __all__ = ["AdditiveAttention", "Attention", "dropped"]
 
@@ -93,12 +95,10 @@ class Attention(Layer):
 
     def scores(self, query: jax.Array, key: jax.Array) -> jax.Array:
         """How well each query (batch, T, size) fits each key (batch, S, size): (batch, T, S)."""
-        scale = None if self.scale is None else self.scale.value
         if self.concat_score_weight is None:
-            scores = jnp.matmul(query, jnp.swapaxes(key, -2, -1))
-            return scores if scale is None else scores * scale
-        pairs = query[..., :, None, :] + key[..., None, :, :]
-        return self.concat_score_weight.value * jnp.sum(jnp.tanh(pairs if scale is None else scale * pairs), axis=-1)
+            return _times(jnp.matmul(query, jnp.swapaxes(key, -2, -1)), self.scale)
+        pairs = _times(query[..., :, None, :] + key[..., None, :, :], self.scale)
+        return _times(jnp.sum(jnp.tanh(pairs), axis=-1), self.concat_score_weight)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The query's mask."""
@@ -154,7 +154,9 @@ class AdditiveAttention(Attention):
 
     def scores(self, query: jax.Array, key: jax.Array) -> jax.Array:
         """How well each query (batch, T, size) fits each key (batch, S, size): (batch, T, S)."""
-        felt = jnp.tanh(query[..., :, None, :] + key[..., None, :, :])
-        if self.scale is not None:
-            felt = self.scale.value.reshape((1,) * (felt.ndim - 1) + (-1,)) * felt
-        return jnp.sum(felt, axis=-1)
+        return jnp.sum(_times(jnp.tanh(query[..., :, None, :] + key[..., None, :, :]), self.scale), axis=-1)
+
+
+def _times(x: jax.Array, scale: Variable | None) -> jax.Array:
+    """``x`` times a scale for all of it, or for each of its last axis; None for none."""
+    return x if scale is None else x * stretch(scale.value.reshape((1,) * (x.ndim - 1) + (-1,)), x)

@@ -16,7 +16,7 @@ from verax.layers.base import Layer, along_axis, as_float, check_rate
 from verax.layers.regularization import dropout
 from verax.ops.contraction import product
 from verax.ops.recurrent import Weights, recur
-from verax.ops.stretching import stretch
+from verax.ops.stretching import stretch, widened
 
 __all__ = ["Cell", "ForgetBias", "States", "seen", "zeros_of"]
 
@@ -221,8 +221,15 @@ class Cell(Layer):
             if found is not None:
                 return found
         projected = self.project(x, bias)
+        wide = None if recurrent_bias is None else widened(recurrent_bias)
+        wide_kernel = widened(kernel)  # gradients are summed over the steps in the dtype that enters the loop
+
+        def step(inputs: jax.Array, states: States) -> States:
+            inner = None if wide is None else wide.astype(kernel.dtype)
+            return self.step(inputs, states, wide_kernel.astype(kernel.dtype), inner, state_keep)
+
         return recur(
-            lambda inputs, states: self.step(inputs, states, kernel, recurrent_bias, state_keep),
+            step,
             projected,
             states,
             counts,

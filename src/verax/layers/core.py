@@ -16,7 +16,7 @@ from verax.errors import DataError, InputError, ShapeError
 from verax.frame.serialized import revived
 from verax.layers.base import InputSpec, Layer, LayerArguments, along_axis, as_float, layer_registry
 from verax.ops.contraction import product
-from verax.ops.stretching import stretch
+from verax.ops.stretching import stretch, widened
 
 __all__ = ["Activation", "Dense", "Embedding", "Identity", "Lambda", "Masking"]
 
@@ -303,6 +303,7 @@ class Embedding(Layer):
             self.embeddings_initializer,
             regularizer=self.embeddings_regularizer,
             constraint=self.embeddings_constraint,
+            autocast=False,  # a few rows are cast, not the table, and their gradients are summed in its dtype
             name="embeddings",
         )
 
@@ -319,7 +320,8 @@ class Embedding(Layer):
                 do=f"Use input_dim of at least {worst + 1}." if worst > 0 else "Use indices from 0 on.",
             )
         rows = jnp.where(out_of_range, self.input_dim, indices)
-        return jnp.take(self.embeddings.value, rows, axis=0, mode="fill", fill_value=jnp.nan)
+        found = jnp.take(widened(self.embeddings.value), rows, axis=0, mode="fill", fill_value=jnp.nan)
+        return found.astype(self.compute_dtype)
 
     def compute_mask(self, inputs: jax.Array, mask: Any = None) -> jax.Array | None:
         """True where the index is not 0."""

@@ -1,11 +1,11 @@
-"""A few learned numbers over many places: a bias, a scale for each channel."""
+"""A few learned numbers over many places: a bias, a scale for each channel, a table's row, the kernel of a loop."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 
-__all__ = ["stretch"]
+__all__ = ["stretch", "widened"]
 
 
 def stretch(values: jax.Array, like: jax.Array) -> jax.Array:
@@ -32,3 +32,22 @@ def stretch(values: jax.Array, like: jax.Array) -> jax.Array:
         return values
     shape = jnp.broadcast_shapes(values.shape, like.shape)
     return jnp.broadcast_to(values.astype(jnp.float32), shape).astype(values.dtype)
+
+
+def widened(values: jax.Array) -> jax.Array:
+    """``values`` in float32 where they are in half precision, so that their gradient is summed there.
+
+    For what is summed otherwise than by broadcasting: over the places that look up a row of a table, over the steps of
+    a loop whose body turns them back.
+
+    Differs from Keras: there the gradient of a kernel in a loop is summed in the dtype of the layer.
+
+    >>> table = jnp.ones((2, 1), "bfloat16")
+    >>> places = jnp.zeros(4096, int)
+    >>> jax.grad(lambda t: jnp.sum(widened(t)[places]))(table)[0, 0].item()
+    4096.0
+    >>> jax.grad(lambda t: jnp.sum(t[places]))(table)[0, 0].item()
+    256.0
+    """
+    half = jnp.issubdtype(values.dtype, jnp.floating) and values.dtype.itemsize < 4
+    return values.astype(jnp.float32) if half else values
