@@ -28,7 +28,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 settings.register_profile("verax", deadline=None)
 settings.load_profile("verax")
 
-#: The whole suite passes with either form of each operation: a test that switches leaves nothing to the next one.
+#: Tests hold with either form of each operation: one that switches leaves nothing to the next one.
 _FAST_KERNELS = os.environ.get("VERAX_FAST_KERNELS", "1") != "0"
 
 
