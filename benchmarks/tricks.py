@@ -25,6 +25,7 @@ import numpy as np
 import verax
 from benchmarks.models import compiled, work
 from benchmarks.report import about
+from verax.data import arrays
 from verax.engine import compiler
 from verax.engine.compiler import compiler_options
 from verax.frame.speed import use_fast_kernels
@@ -258,6 +259,28 @@ def steps_at_a_time() -> list[Pair]:
     return [("one program for many steps, logistic regression", lambda: fit(Waits()), fit)]
 
 
+def rows() -> list[Pair]:
+    """Batches of logistic regression gathered by index in the steps, and rows laid out ahead in the epoch's order."""
+    made = work("logistic")
+    x, y = made.data(made.batch * made.steps)
+
+    def times(small: int) -> Callable[[], float]:
+        model = compiled(verax, made)
+
+        def fit() -> None:
+            arrays._SMALL = small  # pyright: ignore[reportAttributeAccessIssue]
+            try:
+                model.fit(x, y, batch_size=made.batch, epochs=40, verbose=0)
+            finally:
+                arrays._SMALL = kept  # pyright: ignore[reportAttributeAccessIssue]
+
+        kept = arrays._SMALL
+        fit()
+        return lambda: seconds(fit) / 40 / made.steps
+
+    return [("rows laid out ahead, logistic regression, a step of fit", times(0), times(arrays._SMALL))]
+
+
 def memory() -> list[Pair]:
     """Freed memory kept in the process: it is set for a whole process, so each time is a process of its own."""
     code = "from benchmarks.tricks import fits; run = fits('convnet', 6); run(); print(min(run() for _ in range(3)))"
@@ -283,6 +306,7 @@ TRICKS: dict[str, Callable[[], list[Pair]]] = {
     "recurrence": recurrence,
     "option": option,
     "memory": memory,
+    "rows": rows,
     "packing": packing,
     "steps": steps_at_a_time,
 }

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.oracle import oracle
-from verax.data import ArraySource, Batch, make_source
+from verax.data import ArraySource, Batch, arrays, make_source
 from verax.errors import InputError, VeraxWarning
 
 
@@ -123,11 +123,46 @@ def test_shuffling_chooses_the_batches_and_leaves_each_in_ascending_order():
 def test_resident_rows_are_put_on_the_device_once_and_are_a_copy():
     x = np.arange(6, dtype=np.float32)
     source = make_source(x, x.astype(np.uint8), batch_size=2)
-    chunks = [*source.feed(), *source.feed(1, shuffle=True)]
+    chunks = [*source.feed(), *source.feed(1)]
     assert all(chunk.data is chunks[0].data for chunk in chunks)
     assert isinstance(chunks[0].data.x, jax.Array)
+    shuffled = source.feed(1, shuffle=True).take(3)
     x[:] = -1
     assert np.asarray(chunks[0].data.x).tolist() == [0, 1, 2, 3, 4, 5]
+    for later in (shuffled, source.feed(2, shuffle=True).take(3)):
+        assert np.asarray(later.data.x)[later.index].tolist() == later.rows.tolist()
+
+
+@pytest.mark.parametrize("shuffle", [False, True, "batch"])
+@pytest.mark.parametrize("small", [True, False], ids=["laid out", "gathered"])
+def test_a_chunk_says_where_its_batches_begin_if_they_stand_side_by_side(monkeypatch, shuffle, small):
+    if not small:
+        monkeypatch.setattr(arrays, "_SMALL", 0)
+    source = make_source(row_numbers(23), batch_size=4)
+    assert source.stands(shuffle) == (small or not shuffle)
+    feed = source.feed(1, shuffle=shuffle, seed=2)
+    chunks = [*iter(lambda: feed.take(2), None)]
+    assert [chunk.index.shape for chunk in chunks] == [(2, 4), (2, 4), (1, 4), (1, 3)]
+    for chunk in chunks:
+        assert (chunk.begins is not None) == source.stands(shuffle)
+        for step, index in enumerate(chunk.index if chunk.begins is not None else ()):
+            assert index.tolist() == list(range(chunk.begins[step], chunk.begins[step] + len(index)))
+        part = chunk.part(slice(1, None))
+        assert (part.begins is None) == (chunk.begins is None)
+        assert len(part.index) == len(part.rows) == len(chunk.index) - 1
+
+
+def test_the_same_rows_come_laid_out_and_gathered(monkeypatch):
+    seen = []
+    for small in (16 << 20, 0):
+        monkeypatch.setattr(arrays, "_SMALL", small)
+        source = make_source({"a": row_numbers(50), "b": row_numbers(50)[:, None] * 2}, row_numbers(50), batch_size=7)
+        feeds = [source.feed(epoch, shuffle=True, seed=5) for epoch in range(3)]
+        taken = [(np.asarray(leaf)[c.index], c.rows) for f in feeds for c in f for leaf in jax.tree.leaves(c.data)]
+        seen.append(taken)
+    for (laid, rows), (gathered, same) in zip(*seen, strict=True):
+        np.testing.assert_array_equal(laid, gathered)
+        np.testing.assert_array_equal(rows, same)
 
 
 def test_jax_arrays_stay_where_they_are():

@@ -44,6 +44,28 @@ def test_the_loop_is_the_step_repeated(capacity, cut):
     np.testing.assert_allclose(np.concatenate([p["y"] for p in parts]), [s["y"] for s in left])
 
 
+@pytest.mark.parametrize("capacity", [3, 8])
+@pytest.mark.parametrize("cut", [[3], [1, 2]])
+def test_batches_that_stand_side_by_side_are_those_that_an_index_names(capacity, cut):
+    key, begins = jax.random.key(3), np.array([4, 0, 2], np.int32)
+    index = begins[:, None] + np.arange(2, dtype=np.int32)
+    found = {}
+    for sliced in (False, True):
+        loop, carry, parts, at = make_loop(step), jnp.float32(1.0), [], 0
+        for steps in cut:
+            some = slice(at, at + steps)
+            where = begins[some] if sliced else None
+            carry, out = run_chunk(
+                loop, carry, DATA, index[some], key=key, first=7 + at, capacity=capacity, begins=where
+            )
+            parts.append(out)
+            at += steps
+        found[sliced] = [carry, *(np.concatenate([p[name] for p in parts]) for name in ("x", "y"))]
+    for gathered, sliced in zip(found[False], found[True], strict=True):
+        np.testing.assert_array_equal(gathered, sliced)
+    np.testing.assert_array_equal(found[True][2], [9.0, 1.0, 5.0])
+
+
 def test_steps_may_be_numbered_one_by_one():
     key = jax.random.key(3)
     loop = make_loop(lambda carry, batch, key: (carry, jax.random.normal(key, ())))

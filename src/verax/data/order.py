@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import threading
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Orders", "rows_in_order"]
+__all__ = ["Order", "Orders", "rows_in_order"]
 
 #: From so many rows on an order takes longer to make than a thread takes to start.
-_MANY = 10_000
+_MANY = 1_000
+
+Lay = Callable[[np.ndarray], Any]
 
 
 def rows_in_order(rows: int, batch: int, shuffle: bool | str, seed: int, round_: int) -> np.ndarray:
@@ -26,77 +32,83 @@ def rows_in_order(rows: int, batch: int, shuffle: bool | str, seed: int, round_:
     >>> sorted(rows_in_order(5, 2, "batch", 7, 0)[:2].tolist())   # the first batch keeps its rows
     [0, 1]
     """
-    # Half the bytes are half the cache misses of a shuffle, and 32-bit numbers are sorted a vector at a time.
-    order = np.arange(rows, dtype=np.int32 if rows <= 1 << 31 else np.int64)
+    kind = np.int32 if rows <= 1 << 31 else np.int64
     if not shuffle:
-        return order
+        return np.arange(rows, dtype=kind)
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(round_,))))
     full = rows // batch * batch
     if shuffle == "batch":
+        order = np.arange(rows, dtype=kind)
         within = generator.permuted(order[:full].reshape(-1, batch), axis=1).reshape(-1)
         return np.concatenate([within, generator.permutation(order[full:])])
-    generator.shuffle(order)
+    # NumPy shuffles machine words twice as fast as what is narrower; 32-bit numbers are sorted a vector at a time.
+    wide = np.arange(rows)
+    generator.shuffle(wide)
+    order = wide.astype(kind, copy=False)
     order[:full].reshape(-1, batch).sort(axis=1)
     order[full:].sort()
     return order
+
+
+class Order(NamedTuple):
+    """The order of a round.
+
+    Attributes:
+        rows: :func:`rows_in_order`, read-only.
+        laid: What ``lay`` made of it; ``None`` for a round that is not shuffled.
+    """
+
+    rows: np.ndarray
+    laid: Any = None
 
 
 @dataclass
 class Orders:
     """The orders of one source: the last one is kept, and the next one is made while its round runs.
 
-    A source that was asked for two rounds, one after the other, will be asked for a third: that one is made in a
-    thread, which shuffles without holding the interpreter and ends when it is done. At most two orders are held, 4
-    bytes a row each.
+    A source that was asked for a shuffled round will be asked for the next one: that is made in a thread, which
+    shuffles without holding the interpreter. At most two orders are held, 4 bytes a row each, and what is made of them.
+
+    Attributes:
+        rows: Rows of the source.
+        batch: Rows of a batch.
 
     >>> orders = Orders(4, 2)
-    >>> [orders.of(True, 3, r).tolist() == rows_in_order(4, 2, True, 3, r).tolist() for r in range(4)]
+    >>> [orders.of(True, 3, r).rows.tolist() == rows_in_order(4, 2, True, 3, r).tolist() for r in range(4)]
     [True, True, True, True]
     """
 
     rows: int
     batch: int
-    _held: tuple[tuple[object, ...], np.ndarray] | None = field(default=None, repr=False)
-    _ahead: _Ahead | None = field(default=None, repr=False)
+    _held: tuple[tuple[object, ...], Order] | None = field(default=None, repr=False)
+    _ahead: tuple[tuple[object, ...], Future[Order]] | None = field(default=None, repr=False)
 
-    def of(self, shuffle: bool | str, seed: int, round_: int) -> np.ndarray:
-        """:func:`rows_in_order`, read-only."""
+    def of(self, shuffle: bool | str, seed: int, round_: int, lay: Lay = lambda rows: None) -> Order:
+        """The order of a round; ``lay`` makes of it what else a shuffled round needs, in the same thread."""
         key = (shuffle, seed, round_ if shuffle else 0)
         if self._held is not None and self._held[0] == key:
             return self._held[1]
-        order = self._ahead.result() if self._ahead is not None and self._ahead.key == key else None
-        follows = self._held is not None and self._held[0] == (shuffle, seed, round_ - 1)
-        if order is None:
-            order = rows_in_order(self.rows, self.batch, *key)
-            order.flags.writeable = False
-        self._held, self._ahead = (key, order), None
-        if shuffle and follows and self.rows >= _MANY:
-            self._ahead = _Ahead(self.rows, self.batch, (shuffle, seed, round_ + 1))
+        ahead = self._ahead
+        self._held = self._ahead = None
+        # Where memory ended in the thread, the try here succeeds or says so.
+        if ahead is not None and ahead[0] == key and not isinstance(ahead[1].exception(), MemoryError):
+            order = ahead[1].result()
+        else:
+            order = self._make(lay, *key)
+        self._held = (key, order)
+        if shuffle and self.rows >= _MANY:
+            following = (shuffle, seed, round_ + 1)
+            with contextlib.suppress(RuntimeError):  # a process that ends takes no more work for its threads
+                self._ahead = (following, _worker().submit(self._make, lay, *following))
         return order
 
-
-class _Ahead:
-    """An order that is being made."""
-
-    def __init__(self, rows: int, batch: int, key: tuple[bool | str, int, int]) -> None:
-        self.key = key
-        self._made: list[np.ndarray] = []
-        # The thread knows the list and not this object, which may be forgotten before the thread is done.
-        self._thread = threading.Thread(
-            target=_make, args=(self._made, rows, batch, key), name="verax-order", daemon=True
-        )
-        self._thread.start()
-
-    def result(self) -> np.ndarray | None:
-        """The order; ``None`` where it could not be made (the caller's own try will say why)."""
-        self._thread.join()
-        return self._made[0] if self._made else None
+    def _make(self, lay: Lay, shuffle: bool | str, seed: int, round_: int) -> Order:
+        rows = rows_in_order(self.rows, self.batch, shuffle, seed, round_)
+        rows.flags.writeable = False
+        return Order(rows, lay(rows) if shuffle else None)
 
 
-def _make(made: list[np.ndarray], rows: int, batch: int, key: tuple[bool | str, int, int]) -> None:
-    try:
-        order = rows_in_order(rows, batch, *key)
-    except MemoryError:
-        return
-    order.flags.writeable = False
-    made.append(order)
+@cache
+def _worker() -> ThreadPoolExecutor:
+    """The thread that makes orders ahead: one for the process, since to begin a thread takes as long as an order."""
+    return ThreadPoolExecutor(1, thread_name_prefix="verax-order")

@@ -114,8 +114,8 @@ class Prefetched:
         """The first chunk in line; where it was made for a larger ``k``, its first ``k`` batches."""
         made, raw = self._line.popleft()
         if len(made.index) > k:
-            self._line.appendleft((_part(made, slice(k, None)), _part(raw, slice(k, None))))
-            return _part(made, slice(k))
+            self._line.appendleft((made.part(slice(k, None)), raw.part(slice(k, None))))
+            return made.part(slice(k))
         self._changed.notify_all()
         return made
 
@@ -163,7 +163,3 @@ class Prefetched:
     def _hand_back(self) -> None:
         while self._line:
             self.feed.give_back(self._line.pop()[1])
-
-
-def _part(chunk: Chunk, steps: slice) -> Chunk:
-    return Chunk(chunk.data, chunk.index[steps], None if chunk.rows is None else chunk.rows[steps])

@@ -44,17 +44,32 @@ class Chunk(NamedTuple):
     """Some batches of one size, for one run of the compiled loop.
 
     Attributes:
-        data: Rows. Of a resident source: all its rows, on the device, the same arrays in every chunk. Of a stream:
-            just the rows of these batches, on the host, stacked to ``(steps * batch, ...)``; where room was asked for,
-            ``(room * batch, ...)``, of which the first ``steps * batch`` are set.
+        data: Rows. Of a resident source: all its rows, or all of this pass, on the device, the same arrays in every
+            chunk of a pass. Of a stream: just the rows of these batches, on the host, stacked to
+            ``(steps * batch, ...)``; where room was asked for, ``(room * batch, ...)``, of which the first
+            ``steps * batch`` are set.
         index: int32 ``(steps, batch)``: which rows of ``data`` each step takes.
         rows: int32 (int64 where the numbers need it) ``(steps, batch)``: which rows of the source these are, or
             ``None`` where the source knows no rows.
+        begins: int32 ``(steps,)``: where the rows of each step begin in ``data``, if they stand side by side there;
+            ``None`` if they do not.
     """
 
     data: Batch
     index: np.ndarray  # pyright: ignore[reportIncompatibleMethodOverride]
     rows: np.ndarray | None
+    begins: np.ndarray | None = None
+
+    @classmethod
+    def side_by_side(cls, data: Batch, steps: int, size: int, rows: np.ndarray | None, *, at: int = 0) -> Chunk:
+        """A chunk whose batches of ``size`` rows stand one after the other in ``data``, from row ``at`` on."""
+        index = np.arange(at, at + steps * size, dtype=np.int32).reshape(steps, size)
+        return cls(data, index, rows, index[:, 0])
+
+    def part(self, steps: slice) -> Chunk:
+        """Some of the steps."""
+        rows, begins = (None if array is None else array[steps] for array in (self.rows, self.begins))
+        return Chunk(self.data, self.index[steps], rows, begins)
 
 
 def never() -> bool:

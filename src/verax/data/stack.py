@@ -74,10 +74,9 @@ class Stack:
 
     def chunk(self, *, whole: bool = True) -> Chunk:
         """The batches added; without the room left over unless ``whole``."""
-        rows = self.steps * self.size
-        index = np.arange(rows, dtype=np.int32).reshape(self.steps, self.size)
-        arrays = self._arrays if whole else [room[:rows] for room in self._arrays]
-        return Chunk(jax.tree.unflatten(self.form.structure, arrays), index, None)
+        arrays = self._arrays if whole else [room[: self.steps * self.size] for room in self._arrays]
+        data = jax.tree.unflatten(self.form.structure, arrays)
+        return Chunk.side_by_side(data, self.steps, self.size, None)
 
 
 def batches_of(chunk: Chunk) -> list[Ready]:

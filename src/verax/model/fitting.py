@@ -282,13 +282,13 @@ class _Fit:
                     hold.look()
                     chunks.program = find()
                     carry = hold.begin()
-                count = len(chunk[1])
+                count = len(chunk.index)
                 carry, tallies = chunks.run(carry, chunk, key=self.run.key, first=self.compiled.steps, keep=hold.keep)
                 self.compiled.steps += count
-                record.add(tallies, chunk[1] if self.train.resident else chunk[2])
+                record.add(tallies, chunk.rows)
                 if seen is None and self.run.point is not None:
                     self.run.point.complete(record, jax.tree.structure(tallies))
-                self.run.rows += chunk[1].size
+                self.run.rows += chunk.index.size
                 self.run.done = done + count
                 if acts or seen is None:
                     seen = self.objective.what_ran(self.modes, hold.tree)
@@ -313,11 +313,12 @@ class _Fit:
         """In another thread, compile what this epoch will need later: its short last batch, and its validation."""
         if self.compiled.run_eagerly:
             return
-        wanted = [made.foresee(self.train, carry, self.run.key, self.arguments.steps_per_epoch)]
+        a = self.arguments
+        wanted = [made.foresee(self.train, carry, self.run.key, a.steps_per_epoch, shuffle=a.shuffle)]
         if self.validation is not None:
             _, other = measuring(self.model, self.compiled, self.validation, self.outputs, INFER)
             still = carry._replace(opt={})
-            wanted.append(other.foresee(self.validation, still, self.run.key, self.arguments.validation_steps))
+            wanted.append(other.foresee(self.validation, still, self.run.key, a.validation_steps))
         tasks = [task for task in wanted if task is not None]
 
         def compile_all() -> None:

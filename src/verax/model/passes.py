@@ -15,7 +15,7 @@ from verax.data import ArraySource
 from verax.data.prefetch import Prefetched
 from verax.data.source import Chunk, Feed, Source
 from verax.engine.compiler import Programs
-from verax.engine.loop import CAPACITY, Pace, make_loop, run_chunk, run_eagerly
+from verax.engine.loop import CAPACITY, Pace, Runs, make_loop, run_chunk, run_eagerly
 from verax.engine.objective import Objective
 from verax.engine.readings import layer_modes, readings_of
 from verax.engine.step import Carry, Constrained, Pass, handed_on, measure_step
@@ -67,25 +67,28 @@ class Program:
         # XLA simplifies a loop it knows to take one step, and then rounds differently: no loop is made for one.
         return max(min(_bucket(steps), _bucket(self.pace.limit)), 2)
 
-    def foresee(self, source: Source, carry: Any, key: Any, steps: int | None = None) -> Callable[[], None] | None:
+    def foresee(
+        self, source: Source, carry: Any, key: Any, steps: int | None = None, *, shuffle: bool | str = False
+    ) -> Callable[[], None] | None:
         """What compiles the program for every size of batch that a pass will bring, to be done while other work runs.
 
         None where that was done before, or where only the data will tell (streams).
         """
-        asked = (source.rows, source.batch_size, steps)
+        asked = (source.rows, source.batch_size, steps, shuffle)
         if not (isinstance(source, ArraySource) and source.resident) or asked in self.foreseen or places() is not None:
             return None
         self.foreseen.add(asked)
-        specs = jax.tree.map(_spec, carry)
+        specs, data = (jax.tree.map(_spec, arrays) for arrays in (carry, source.kept))
         rows, size, whole = source.rows, source.batch_size, source.steps
         capacity = self.capacity(whole if steps is None else min(steps, whole))
         sizes = [size] * (rows >= size) + [rows % size] * (rows % size > 0 and (steps is None or steps >= whole))
 
         def compile_all() -> None:
             for each in sizes:
-                index = jax.ShapeDtypeStruct((capacity, each), np.int32)
                 numbers = jax.ShapeDtypeStruct((capacity,), np.int32)
-                self.loop.prepare(specs, source.data, index, np.int32(0), key, numbers)
+                anywhere = jax.ShapeDtypeStruct((capacity, each), np.int32)
+                taken = Runs(numbers, each) if source.stands(shuffle) else anywhere
+                self.loop.prepare(specs, data, taken, np.int32(0), key, numbers)
 
         return compile_all
 
@@ -150,20 +153,18 @@ class Chunks:
     check: Callable[[Any], None] | None = None
     eager: bool = False
 
-    def __iter__(self) -> Iterator[tuple[Any, np.ndarray[Any, Any], Any, int]]:
-        """(data, index, row identities, capacity) of each chunk; to be closed, or run through to its end."""
+    def __iter__(self) -> Iterator[Chunk]:
+        """Each chunk; to be closed, or run through to its end."""
         pace = self.program.pace
         if self.source.resident:
-            room, capacity = None, self.program.capacity(self.feed.steps)
-            feed = Prefetched(self.feed, ahead=0)
+            room, feed = None, Prefetched(self.feed, self._everywhere, ahead=0)
         else:
             # All chunks of a stream have room for as many steps as the longest may have: one shape, one program.
-            room = capacity = pace.limit
+            room = pace.limit
             feed = Prefetched(self.feed, self._ready, ahead=0 if self.eager or self.program.one_by_one else _AHEAD)
         try:
             while (chunk := feed.take(pace.steps, room)) is not None:
-                data = _everywhere(self.source, chunk.data) if self.source.resident else chunk.data
-                yield data, chunk.index, chunk.rows, max(capacity, len(chunk.index), 2)
+                yield chunk
         finally:
             feed.close()
 
@@ -178,25 +179,39 @@ class Chunks:
             self.check(jax.tree.map(lambda array: array[: chunk.index.size], chunk.data.y))
         return chunk if self.eager else chunk._replace(data=jax.device_put(chunk.data))
 
+    def _everywhere(self, chunk: Chunk) -> Chunk:
+        """A resident source's chunk, on every device of the distribution."""
+        return chunk if places() is None else chunk._replace(data=_everywhere(self.source, chunk.data))
+
     def run(
         self,
         carry: Any,
-        chunk: tuple[Any, ...],
+        chunk: Chunk,
         *,
         key: Any,
         first: int,
         keep: Callable[[Any], None] = lambda carry: None,
     ) -> tuple[Any, Any]:
         """Run one chunk, hand the carry it ends with to ``keep``, and let the pace learn how long it took."""
-        data, index, _, capacity = chunk
-        made = self.program
+        data, index, made = chunk.data, chunk.index, self.program
         if self.eager:
             carry, left = run_eagerly(made.step, carry, data, index, key=key, first=first)
             keep(carry)
             return carry, left
         short = self.source.resident and index.shape[1] != self.source.batch_size  # no measure of how long a step takes
-        pace = None if short else made.pace
-        return run_chunk(made.loop, carry, data, index, key=key, first=first, capacity=capacity, keep=keep, pace=pace)
+        capacity = made.capacity(self.feed.steps) if self.source.resident else made.pace.limit
+        return run_chunk(
+            made.loop,
+            carry,
+            data,
+            index,
+            key=key,
+            first=first,
+            capacity=max(capacity, len(index), 2),
+            begins=chunk.begins,
+            keep=keep,
+            pace=None if short else made.pace,
+        )
 
 
 def _placed(model: Measurable) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -294,9 +309,9 @@ def measure(
     done = rows = 0
     for chunk in chunks:
         carry, tallies = chunks.run(carry, chunk, key=key, first=done)
-        record.add(tallies, chunk[1] if source.resident else chunk[2])
-        count = len(chunk[1])
-        rows += chunk[1].size
+        record.add(tallies, chunk.rows)
+        count = len(chunk.index)
+        rows += chunk.index.size
         facts = Facts(rows=Rows(source.label, rows, source.rows))
         if callbacks.reads_test_batches():
             for i, sums in enumerate(record.after_each_step()):
@@ -366,7 +381,7 @@ def predict(
     done = 0
     carry = _placed(model)
     for chunk in chunks:
-        index = chunk[1]
+        index = chunk.index
         carry, outputs = chunks.run(carry, chunk, key=key, first=done)
         parts.append(jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), outputs))
         if callbacks.reads_predict_batches():

@@ -60,11 +60,11 @@ def population(
     totals: dict[str, np.ndarray[Any, Any]] = {}
     rows = 0
     for chunk in chunks:
-        size = chunk[1].shape[1]
+        size = chunk.index.shape[1]
         carry, found = chunks.run(carry, chunk, key=jax.random.key(0), first=0)
         for path, batches in found.items():
             totals[path] = totals.get(path, 0.0) + size * np.asarray(batches, np.float64).sum(axis=0)
-        rows += chunk[1].size
+        rows += chunk.index.size
     return {path: (total / rows).astype(np.float32) for path, total in totals.items()}
 
 
