@@ -73,6 +73,16 @@ def test_where_the_process_takes_no_more_work_orders_are_made_when_asked(monkeyp
         np.testing.assert_array_equal(orders.of(True, 0, r).rows, rows_in_order(50, 10, True, 0, r))
 
 
+def test_many_rows_are_shuffled_ahead_only_once_two_rounds_were_asked_for(monkeypatch):
+    few = rows_in_order(50, 10, True, 0, 1)
+    monkeypatch.setattr(order, "_QUICK", 49)
+    orders = Orders(50, 10)
+    orders.of(True, 0, 0)
+    assert orders._ahead is None
+    np.testing.assert_array_equal(orders.of(True, 0, 1).rows, few)
+    assert orders._ahead[0] == (True, 0, 2)
+
+
 def test_few_rows_are_not_worth_a_thread(monkeypatch):
     monkeypatch.setattr(order, "_MANY", 51)
     orders = Orders(50, 10)

@@ -176,7 +176,7 @@ class ArraySource(Source):
 class ArrayFeed(Feed):
     """One pass over an :class:`ArraySource`: batches ``start`` to before ``stop`` of the rows in ``order``.
 
-    ``laid`` are all rows in that order, where they are on the device so.
+    ``laid`` are all rows in that order, where they are at hand so.
     """
 
     def __init__(

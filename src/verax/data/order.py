@@ -13,8 +13,10 @@ import numpy as np
 
 __all__ = ["Order", "Orders", "rows_in_order"]
 
-#: From so many rows on an order takes longer to make than a thread takes to start.
+#: From so many rows on an order takes longer to make than to hand over to a thread.
 _MANY = 1_000
+#: Up to so many rows an order is made ahead though it may not be wanted, and takes twice the memory while it is made.
+_QUICK = 1 << 20
 
 Lay = Callable[[np.ndarray], Any]
 
@@ -41,10 +43,11 @@ def rows_in_order(rows: int, batch: int, shuffle: bool | str, seed: int, round_:
         order = np.arange(rows, dtype=kind)
         within = generator.permuted(order[:full].reshape(-1, batch), axis=1).reshape(-1)
         return np.concatenate([within, generator.permutation(order[full:])])
-    # NumPy shuffles machine words twice as fast as what is narrower; 32-bit numbers are sorted a vector at a time.
-    wide = np.arange(rows)
-    generator.shuffle(wide)
-    order = wide.astype(kind, copy=False)
+    # NumPy shuffles machine words twice as fast as what is narrower, until they have left its caches, and to the same
+    # order; 32-bit numbers are sorted a vector at a time.
+    order = np.arange(rows, dtype=np.intp if rows <= _QUICK else kind)
+    generator.shuffle(order)
+    order = order.astype(kind, copy=False)
     order[:full].reshape(-1, batch).sort(axis=1)
     order[full:].sort()
     return order
@@ -66,8 +69,9 @@ class Order(NamedTuple):
 class Orders:
     """The orders of one source: the last one is kept, and the next one is made while its round runs.
 
-    A source that was asked for a shuffled round will be asked for the next one: that is made in a thread, which
-    shuffles without holding the interpreter. At most two orders are held, 4 bytes a row each, and what is made of them.
+    A source that was asked for two rounds, one after the other, will be asked for a third, and one of few rows for a
+    second: that is made in a thread, which shuffles without holding the interpreter. At most two orders are held, 4
+    bytes a row each, and what is made of them.
 
     Attributes:
         rows: Rows of the source.
@@ -89,6 +93,7 @@ class Orders:
         if self._held is not None and self._held[0] == key:
             return self._held[1]
         ahead = self._ahead
+        follows = self._held is not None and self._held[0] == (shuffle, seed, round_ - 1)
         self._held = self._ahead = None
         # Where memory ended in the thread, the try here succeeds or says so.
         if ahead is not None and ahead[0] == key and not isinstance(ahead[1].exception(), MemoryError):
@@ -96,7 +101,7 @@ class Orders:
         else:
             order = self._make(lay, *key)
         self._held = (key, order)
-        if shuffle and self.rows >= _MANY:
+        if shuffle and self.rows >= _MANY and (follows or self.rows <= _QUICK):
             following = (shuffle, seed, round_ + 1)
             with contextlib.suppress(RuntimeError):  # a process that ends takes no more work for its threads
                 self._ahead = (following, _worker().submit(self._make, lay, *following))

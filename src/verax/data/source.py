@@ -44,8 +44,8 @@ class Chunk(NamedTuple):
     """Some batches of one size, for one run of the compiled loop.
 
     Attributes:
-        data: Rows. Of a resident source: all its rows, or all of this pass, on the device, the same arrays in every
-            chunk of a pass. Of a stream: just the rows of these batches, on the host, stacked to
+        data: Rows. Of a resident source: all its rows, on the device, or on the host in the order of the round; the
+            same arrays in every chunk of a pass. Of a stream: just the rows of these batches, on the host, stacked to
             ``(steps * batch, ...)``; where room was asked for, ``(room * batch, ...)``, of which the first
             ``steps * batch`` are set.
         index: int32 ``(steps, batch)``: which rows of ``data`` each step takes.

@@ -108,6 +108,8 @@ def make_loop(step: Step, *, donate: bool = False) -> Programs:
         donate: Whether the carry's memory is used for the next one; see ``Programs``.
     """
 
+    once = jax.jit(step, inline=True)  # traced for what it leaves behind, it is not traced again for the loop
+
     def loop(
         carry: Any, data: Any, index: jax.Array | Runs, count: jax.Array, key: jax.Array, numbers: jax.Array
     ) -> tuple[Any, Left]:
@@ -121,10 +123,10 @@ def make_loop(step: Step, *, donate: bool = False) -> Programs:
         def body(i: jax.Array, both: tuple[Any, Left]) -> tuple[Any, Left]:
             carry, left = both
             number = lax.dynamic_index_in_dim(numbers, i, keepdims=False)
-            carry, tallies = step(carry, batch_at(i), jax.random.fold_in(key, number))
+            carry, tallies = once(carry, batch_at(i), jax.random.fold_in(key, number))
             return carry, left.put(i, tallies)
 
-        _, like = jax.eval_shape(lambda: step(carry, batch_at(0), key))
+        _, like = jax.eval_shape(lambda: once(carry, batch_at(0), key))
         return lax.fori_loop(0, count, body, (carry, Left.empty(like, numbers.shape[0])))
 
     return Programs(loop, donate=donate)
