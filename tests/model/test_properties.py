@@ -12,7 +12,7 @@ import pytest
 import verax
 from tests.model.twins import rows
 from verax import callbacks, layers
-from verax.data import make_source
+from verax.data import arrays, make_source
 from verax.engine.loop import Pace
 from verax.utils import PyDataset
 
@@ -176,6 +176,14 @@ def test_arrays_too_large_for_the_device(noisy, shuffle):
     source = make_source(X, Y, batch_size=4, resident_limit=1)
     assert not source.resident
     same(noisy(source, None, shuffle=shuffle), noisy(shuffle=shuffle))
+
+
+@pytest.mark.parametrize("shuffle", [True, "batch"])
+def test_arrays_too_large_to_be_laid_out(monkeypatch, noisy, shuffle):
+    laid = noisy(shuffle=shuffle)
+    monkeypatch.setattr(arrays, "_SMALL", 0)
+    same(noisy(shuffle=shuffle), laid)
+    same(noisy(shuffle=shuffle, callbacks=[EachStep()]), laid)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_does_not(noisy):

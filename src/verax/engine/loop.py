@@ -117,7 +117,7 @@ def make_loop(step: Step, *, donate: bool = False) -> Programs:
             if isinstance(index, Runs):
                 begin = lax.dynamic_index_in_dim(index.begins, i, keepdims=False)
                 sliced = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, begin, index.size), data)
-                # Sliced once: what a step does with its batch would otherwise slice again wherever it reads it.
+                # Made once, as a gathered batch is: XLA might slice again wherever a step reads it.
                 return spread(lax.optimization_barrier(sliced))
             rows = lax.dynamic_index_in_dim(index, i, keepdims=False)
             return spread(jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), data))

@@ -181,7 +181,7 @@ class Chunks:
 
     def _everywhere(self, chunk: Chunk) -> Chunk:
         """A resident source's chunk, on every device of the distribution."""
-        return chunk if places() is None else chunk._replace(data=_everywhere(self.source, chunk.data))
+        return chunk._replace(data=_everywhere(self.source, chunk.data))
 
     def run(
         self,
